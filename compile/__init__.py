@@ -1,0 +1,1 @@
+"""Network + weights -> engine. Import submodules only: a bare `import compile` would shadow the builtin."""

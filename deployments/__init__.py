@@ -1,0 +1,82 @@
+"""One folder per model, one line per model here; which model plays which role, by edition.
+
+Models are named by their import path, so that a replica imports its own model and no other.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from deployments.base import Model
+from modiste.settings import settings
+
+MODELS: Mapping[str, str] = {
+    "blazeface": "deployments.blazeface.model:BlazeFace",
+    "centerface": "deployments.centerface.model:CenterFace",
+    "face_mesh": "deployments.face_mesh.model:FaceMeshModel",
+    "bisenet_v2": "deployments.bisenet_v2.model:BiSeNetV2",
+    "dlib_resnet": "deployments.dlib_resnet.model:DlibResNet",
+    "mobile_stylegan": "deployments.mobile_stylegan.model:MobileStyleGAN",
+    "real_esrgan": "deployments.real_esrgan.model:RealESRGAN",
+    "mesh_swap": "deployments.mesh_swap.model:MeshSwap",
+    "region_makeup": "deployments.region_makeup.model:RegionMakeup",
+    "blazepose": "deployments.blazepose.model:BlazePose",
+    "selfie_multiclass": "deployments.selfie_multiclass.model:SelfieMulticlass",
+    "u2net": "deployments.u2net.model:U2Net",
+    "limb_tps": "deployments.limb_tps.model:LimbTPS",
+    "layer_composer": "deployments.layer_composer.model:LayerComposer",
+    "suit_collage": "deployments.suit_collage.model:SuitCollage",
+    "line_art": "deployments.line_art.model:LineArt",
+    "pix2pix_garment": "deployments.pix2pix_garment.model:Pix2PixGarment",
+    "efficientnet_lite0": "deployments.efficientnet_lite0.model:EfficientNetLite0",
+}
+
+EDITIONS: Mapping[str, Mapping[str, str]] = {
+    "default": {
+        "FaceDetection": "blazeface",
+        "SmallFaceDetection": "centerface",
+        "FaceLandmarks": "face_mesh",
+        "FaceParsing": "bisenet_v2",
+        "IdentityEmbedding": "dlib_resnet",
+        "FaceGeneration": "mobile_stylegan",
+        "FaceRestoration": "real_esrgan",
+        "FaceSwap": "mesh_swap",
+        "MakeupTransfer": "region_makeup",
+        "PoseEstimation": "blazepose",
+        "HumanParsing": "selfie_multiclass",
+        "Matting": "u2net",
+        "GarmentWarp": "limb_tps",
+        "GarmentSynthesis": "layer_composer",
+        "SuitComposition": "suit_collage",
+        "EdgeDetection": "line_art",
+        "SketchToGarment": "pix2pix_garment",
+        "FashionEmbedding": "efficientnet_lite0",
+    },
+}
+
+
+def model_for(role: str) -> str:
+    """The id of the model that plays `role` under the current settings.
+
+    raises: KeyError for a role, an edition or a model that does not exist
+    """
+    model = settings().models.get(role) or EDITIONS[settings().edition][role]
+    if model not in MODELS:
+        raise KeyError(f"expected one of {sorted(MODELS)} for {role}, got {model}")
+    return model
+
+
+@cache
+def model_class(model_id: str) -> type[Model[Any, Any]]:
+    module, _, name = MODELS[model_id].partition(":")
+    found: type[Model[Any, Any]] = getattr(import_module(module), name)
+    return found
+
+
+def open_model(model_id: str) -> Model[Any, Any]:
+    """Open the model's engines (built where the cache has none) and the model on top of them."""
+    from compile.openvino import open_engine  # costs 60 MB, and classical models have no engine
+
+    found = model_class(model_id)
+    return found({name: open_engine(engine) for name, engine in found.spec.engines.items()})

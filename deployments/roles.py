@@ -1,0 +1,253 @@
+"""The roles that graphs ask for: what goes in, what comes out. Several models can play one role.
+
+Coordinates are those of the picture that was given. Left and right of keypoints and body parts are the person's own.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deployments.base import Model
+from modiste.geometry import Box, Points
+from modiste.image import Embedding, Keypoints, LabelMap, Landmarks, Mask, RGBAImage, RGBImage
+
+Category = Literal["upper", "lower", "dress"]
+"""Where on the body a garment goes."""
+SketchCategory = Literal["top", "trousers", "skirt", "hat", "dress"]
+"""What a sketch shows, and what kind a catalogue item is."""
+
+
+# --- faces ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """A detected face. eyes: [2, 2], the eye further left in the picture first. score: 0-1."""
+
+    box: Box
+    score: float
+    eyes: Points
+
+
+class FaceDetection(Model[RGBImage, tuple[Face, ...]]):
+    """Near faces: each at least about a tenth of the picture. Highest score first; empty where there is none."""
+
+
+class SmallFaceDetection(Model[RGBImage, tuple[Face, ...]]):
+    """Faces of any size and number, down to about 12 px. Highest score first; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarksInput:
+    """image: any crop that holds the whole face with some margin; face: in the crop's coordinates."""
+
+    image: RGBImage
+    face: Face
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceMesh:
+    """points: [468, 3] in the picture's coordinates; score: 0-1, how sure that there is a face at all."""
+
+    points: Landmarks
+    score: float
+
+
+class FaceLandmarks(Model[LandmarksInput, FaceMesh]):
+    """Dense face mesh."""
+
+
+class FaceParsing(Model[RGBImage, LabelMap]):
+    """Crop of a head with margin, any size -> label map of the same size (`modiste.labels.FacePart`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityInput:
+    image: RGBImage
+    landmarks: Landmarks
+
+
+class IdentityEmbedding(Model[IdentityInput, Embedding]):
+    """Who it is: pictures of one person have a high cosine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceSeed:
+    """seed: 0 to 2**32 - 1; truncation: 0 (the mean face) to 1 (full variety)."""
+
+    seed: int
+    truncation: float
+
+
+class FaceGeneration(Model[FaceSeed, RGBImage]):
+    """A virtual face, 1024 x 1024, aligned to the FFHQ template; the same seed gives the same face."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorationInput:
+    """scale: output size over input size, 1, 2 or 4."""
+
+    image: RGBImage
+    scale: int
+
+
+class FaceRestoration(Model[RestorationInput, RGBImage]):
+    """Sharp detail at `scale` times the size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceView:
+    """A face crop and what is known about it; landmarks and labels are in the crop's coordinates."""
+
+    image: RGBImage
+    landmarks: Landmarks
+    labels: LabelMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapInput:
+    """source: whose identity (always virtual); target: whose pose, expression, light and surroundings.
+
+    tone: 0 keeps the source's skin colour, 1 takes the target's
+    """
+
+    source: FaceView
+    target: FaceView
+    tone: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwappedFace:
+    """image: the target crop with the source's face; mask: where it was changed, soft at the seam."""
+
+    image: RGBImage
+    mask: Mask
+
+
+class FaceSwap(Model[SwapInput, SwappedFace]):
+    """Source identity in the target's pose and expression; hair, hands and glasses in front stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeupInput:
+    """Strengths are 0 (none) to 1 (as in the reference)."""
+
+    face: FaceView
+    reference: FaceView
+    lips: float = 1.0
+    eyes: float = 1.0
+    skin: float = 0.5
+
+
+class MakeupTransfer(Model[MakeupInput, RGBImage]):
+    """The face crop wearing the reference's make-up."""
+
+
+# --- bodies and garments -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """keypoints: BODY_25, score 0 where a joint is outside the picture or not seen; score: of the whole person."""
+
+    keypoints: Keypoints
+    box: Box
+    score: float
+
+
+class PoseEstimation(Model[RGBImage, tuple[Pose, ...]]):
+    """People's joints, the most prominent person first; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsingInput:
+    image: RGBImage
+    keypoints: Keypoints
+
+
+class HumanParsing(Model[ParsingInput, LabelMap]):
+    """Label map of the same size (`modiste.labels.BodyPart`)."""
+
+
+class Matting(Model[RGBImage, Mask]):
+    """The foreground object's soft outline, same size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarpInput:
+    """garment: cut out, straight alpha; labels, keypoints, person: of the person, all in one picture's coordinates."""
+
+    garment: RGBAImage
+    category: Category
+    labels: LabelMap
+    keypoints: Keypoints
+    person: Mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarpedGarment:
+    """layer: the garment in the person's picture, straight alpha; sleeve_reach: how far each sleeve goes along its
+    arm (left, right), 0 = shoulder, 1 = elbow, 2 = wrist."""
+
+    layer: RGBAImage
+    sleeve_reach: tuple[float, float]
+
+
+class GarmentWarp(Model[WarpInput, WarpedGarment]):
+    """Bend a flat garment onto a body, piece by piece."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SynthesisInput:
+    """image, labels, keypoints, person: of the person; warped: the new garment in place."""
+
+    image: RGBImage
+    labels: LabelMap
+    keypoints: Keypoints
+    person: Mask
+    warped: WarpedGarment
+    category: Category
+
+
+class GarmentSynthesis(Model[SynthesisInput, RGBImage]):
+    """The person wearing the warped garment, old garment gone, hair, arms and hands in front."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuitInput:
+    """portrait: with landmarks, face labels and matte in its coordinates; suit: template name or RGBA and geometry
+    are resolved by the flow. Sizes in pixels of the output picture."""
+
+    portrait: FaceView
+    matte: Mask
+    suit: RGBAImage
+    suit_inner: Mask
+    neck_hole: Points
+    eyes_on_suit: Points
+    background: tuple[int, int, int]
+
+
+class SuitComposition(Model[SuitInput, RGBImage]):
+    """Head and hair of the portrait on a suit, neck blended, long hair over the suit."""
+
+
+# --- sketches and catalogues ---------------------------------------------------------------------------------------
+
+
+class EdgeDetection(Model[RGBImage, Mask]):
+    """Outlines: 255 on a line, 0 elsewhere, same size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sketch:
+    """image: dark lines on white, coloured strokes or dots as hints."""
+
+    image: RGBImage
+    category: SketchCategory
+
+
+class SketchToGarment(Model[Sketch, RGBImage]):
+    """A garment on white that follows the sketch."""
+
+
+class FashionEmbedding(Model[RGBImage, Embedding]):
+    """What an article looks like; similar articles have a high cosine."""

@@ -1,0 +1,4 @@
+"""The vocabulary of Modiste: images, geometry, labels, specs, errors, settings, telemetry.
+
+Imports nothing of ours; no torch, no ray, no fastapi.
+"""

@@ -1,0 +1,123 @@
+"""Errors a caller can act on. Each has a stable `code` and an HTTP status; the api turns them into problem documents.
+
+The detail is one sentence that names what was expected and what came.
+"""
+
+from typing import ClassVar
+
+
+class ModisteError(Exception):
+    """Base of everything that is reported to a caller by code."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type["ModisteError"], tuple[str]]:
+        """Travel between processes as (class, detail)."""
+        return type(self), (self.detail,)
+
+
+class BadInput(ModisteError):
+    """The request itself is at fault; sending it again unchanged cannot succeed."""
+
+    code = "bad_input"
+    status = 422
+
+
+class InvalidOption(BadInput):
+    code = "invalid_option"
+
+
+class UnsupportedType(BadInput):
+    code = "unsupported_type"
+    status = 415
+
+
+class FileTooLarge(BadInput):
+    code = "file_too_large"
+    status = 413
+
+
+class TooManyPixels(BadInput):
+    code = "too_many_pixels"
+    status = 413
+
+
+class BrokenFile(BadInput):
+    code = "broken_file"
+
+
+class AnimatedImage(BadInput):
+    code = "animated_image"
+
+
+class NoFace(BadInput):
+    code = "no_face"
+
+
+class NoPerson(BadInput):
+    code = "no_person"
+
+
+class PersonTooSmall(BadInput):
+    code = "person_too_small"
+
+
+class NoGarment(BadInput):
+    code = "no_garment"
+
+
+class CannotFit(BadInput):
+    """The garment cannot be put on this person well; said instead of done badly."""
+
+    code = "cannot_fit"
+
+
+class NoSketch(BadInput):
+    code = "no_sketch"
+
+
+class EmptyVideo(BadInput):
+    code = "empty_video"
+
+
+class UnknownFace(BadInput):
+    """A face token that this generator did not issue or cannot read."""
+
+    code = "unknown_face"
+
+
+class NotFound(BadInput):
+    code = "not_found"
+    status = 404
+
+
+class Busy(ModisteError):
+    """Every replica is occupied and the queue is full; the same request may be sent again later."""
+
+    code = "busy"
+    status = 503
+
+
+class Cancelled(ModisteError):
+    """The caller asked for the work to stop."""
+
+    code = "cancelled"
+    status = 409
+
+
+class LicenceRefused(ModisteError):
+    """A weight that the configured policy does not allow."""
+
+    code = "licence_refused"
+
+
+class WeightsUnavailable(ModisteError):
+    """A weight file that is absent, unreachable or not the one its digest names."""
+
+    code = "weights_unavailable"
+    status = 503

@@ -1,0 +1,32 @@
+"""Everything that is configured from outside, as MODISTE_* environment variables."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from platformdirs import user_cache_path, user_data_path
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read once per process; tests clear the cache of `settings()` to change it."""
+
+    model_config = SettingsConfigDict(env_prefix="MODISTE_", frozen=True)
+
+    cache: Path = Field(default_factory=lambda: user_cache_path("modiste"), description="weights and engines")
+    state: Path = Field(default_factory=lambda: user_data_path("modiste"), description="jobs, files, catalogue")
+    offline: bool = Field(default=False, description="never reach for the network; fail if something is missing")
+    commercial_only: bool = Field(default=False, description="refuse weights that are not free for commercial use")
+    edition: str = Field(default="default", description="which set of models plays the roles")
+    models: dict[str, str] = Field(default_factory=dict, description='single roles overridden, as JSON {"role": "model"}')
+    threads: int = Field(default=1, ge=1, description="CPU threads of one engine")
+    max_upload_bytes: int = Field(default=20_000_000, ge=1)
+    max_video_bytes: int = Field(default=500_000_000, ge=1)
+    max_pixels: int = Field(default=40_000_000, ge=1)
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    return Settings()

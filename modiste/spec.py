@@ -1,0 +1,74 @@
+"""What a tensor, an engine and a model are, as frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16"]
+Dtype = Literal["float32", "int64", "uint8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output of an engine.
+
+    `shape` holds sizes, or names for sizes that are free ("N" is the batch).
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: Dtype = "float32"
+    range: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """One compiled network.
+
+    weights:   id in the manifest
+    part:      which of the entry's networks ("" where it has only one)
+    precision: what the engine computes in on a CPU; anything under float32 only where the parity gate passed
+    tolerance: largest mean absolute error against float32, in units of the float32 output's standard deviation
+    """
+
+    weights: str
+    part: str = ""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    precision: Precision = "float32"
+    max_batch: int = 1
+    tolerance: float = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one replica is given, and how many there may be.
+
+    cpus: engine threads as well as the share of a machine's cores that is reserved
+    gpu_memory_mb: 0 means that the model never runs on a GPU
+    """
+
+    gpu_memory_mb: int = 0
+    cpus: float = 1.0
+    min_replicas: int = 0
+    max_replicas: int = 4
+    target_ongoing_requests: float = 2.0
+    max_batch: int = 1
+    batch_wait_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model: pre-processing, engines, post-processing.
+
+    id:    snake_case; the name of its folder, its deployment and its metric label
+    paper: the published method, or "classical" with the names of the techniques
+    """
+
+    id: str
+    role: str
+    paper: str
+    licence: str
+    engines: Mapping[str, EngineSpec] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
