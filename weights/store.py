@@ -1,0 +1,226 @@
+"""The local store of checkpoints, addressed by content.
+
+    <cache>/weights/<id>/files-<16 hex>/<name>     as published, under the published names
+    <cache>/weights/<id>/<id>-<16 hex>.onnx        converted; its own sha256 lies beside it
+    <cache>/weights/.partial/                      what an interrupted fetch goes on from
+
+The hexadecimal digits are those of the entry's digest, so that a changed manifest or converter never meets
+old bytes. A file appears under its name only when it is whole, has the listed sha256 and is on the disk; hence
+presence is enough to open it. One lock lets several processes ask for the same thing and fetch it once.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO
+
+from filelock import FileLock
+
+from modiste.errors import LicenceRefused, NotFound, WeightsUnavailable
+from modiste.settings import settings
+from weights.convert import load_converter
+from weights.manifest import WeightEntry, WeightFile, digest, entry, files_digest, select
+from weights.sources import SCHEMES, open_member
+from weights.transfer import Progress
+
+CHUNK = 1 << 20
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    return
+
+
+def artefact(identifier: str, part: str = "") -> Path:
+    """The file an engine opens (.tflite, .xml with its .bin beside it, or .onnx), fetched where it is absent.
+
+    part: which network of an entry that has several, as listed under its `parts`; "" where it has one
+    """
+    of = entry(identifier)
+    expected = sorted(of.parts) or [""]
+    if part not in expected:
+        raise NotFound(f"Expected a part of {identifier} among {expected}; got {part!r}.")
+    opened = (
+        onnx_path(of)
+        if of.converter
+        else files_folder(of) / (of.parts[part] if part else next(iter(of.files)))
+    )
+    if not opened.exists():
+        fetch([identifier])
+    return opened
+
+
+def path(identifier: str) -> Mapping[str, Path]:
+    """The files of an entry as they were published, by name, fetched where they are absent."""
+    of = entry(identifier)
+    if _absent(of):
+        fetch([identifier])
+    return {name: files_folder(of) / name for name in of.files}
+
+
+def fetch(ids: Iterable[str] = (), progress: Progress = _silent) -> None:
+    """Bring the given entries (all where none is given) into the store, and convert those that need it.
+
+    Goes on where an earlier call stopped. What fails does not keep the rest from arriving; all failures are
+    reported together at the end, as WeightsUnavailable.
+    """
+    entries = select(ids)
+    if all(_complete(of) for of in entries):
+        return
+    root().mkdir(parents=True, exist_ok=True)
+    with FileLock(root() / ".lock"):
+        failures = _fetch_absent(entries, progress)
+        for of in entries:
+            if of.converter and not _absent(of) and not onnx_path(of).exists():
+                progress(f"{of.id}: convert", 0, 1)
+                _convert(of)
+                progress(f"{of.id}: convert", 1, 1)
+    if failures:
+        raise WeightsUnavailable("\n".join(failures))
+
+
+def verify(ids: Iterable[str] = ()) -> list[str]:
+    """Hash everything again; returns one line for each file that is absent or not what it should be."""
+    problems = []
+    for of in select(ids):
+        expected = {files_folder(of) / name: file.sha256 for name, file in of.files.items()}
+        if of.converter:
+            onnx = onnx_path(of)
+            sidecar = _sidecar(onnx)
+            expected[onnx] = sidecar.read_text().strip() if sidecar.exists() else "unknown"
+        for place, sha256 in expected.items():
+            if not place.exists():
+                problems.append(f"{of.id}: {place.name} is absent")
+            elif (found := _sha256(place)) != sha256:
+                problems.append(f"{of.id}: {place.name} has sha256 {found}; expected {sha256}")
+    return problems
+
+
+def require_commercial(ids: Iterable[str]) -> None:
+    """Under MODISTE_COMMERCIAL_ONLY, refuse every entry that is not free for commercial use, by name."""
+    refused = [of for of in map(entry, ids) if not of.commercial]
+    if settings().commercial_only and refused:
+        names = "; ".join(f"{of.id} ({of.licence})" for of in refused)
+        raise LicenceRefused(f"Expected weights free for commercial use only; got {names}.")
+
+
+def licence_report(ids: Iterable[str] = ()) -> str:
+    """One block of plain text per entry: licence, use, source, training data."""
+    entries = select(ids)
+    restricted = sum(not of.commercial for of in entries)
+    lines = [f"Weights in use: {len(entries)}, of which {restricted} not for commercial use."]
+    for of in entries:
+        lines.append(f"  {of.id}: {of.licence}{'' if of.commercial else '  [NOT FOR COMMERCIAL USE]'}")
+        lines.append(f"      {of.source}; trained on {of.trained_on}")
+        lines += [f"      {of.note}"] if of.note else []
+    return "\n".join(lines)
+
+
+def root() -> Path:
+    return settings().cache / "weights"
+
+
+def files_folder(of: WeightEntry) -> Path:
+    return root() / of.id / f"files-{files_digest(of)[:16]}"
+
+
+def onnx_path(of: WeightEntry) -> Path:
+    return root() / of.id / f"{of.id}-{digest(of)[:16]}.onnx"
+
+
+def _sidecar(onnx: Path) -> Path:
+    return onnx.with_name(f"{onnx.name}.sha256")
+
+
+def _absent(of: WeightEntry) -> list[WeightFile]:
+    return [file for name, file in of.files.items() if not (files_folder(of) / name).exists()]
+
+
+def _complete(of: WeightEntry) -> bool:
+    return not _absent(of) and (of.converter is None or onnx_path(of).exists())
+
+
+def _fetch_absent(entries: list[WeightEntry], progress: Progress) -> list[str]:
+    """Fetch what is absent, each archive once however many entries share it; returns the failures."""
+    origins: dict[tuple[str, str | None, str | None], list[tuple[WeightFile, Path]]] = {}
+    for of in entries:
+        for file in _absent(of):
+            targets = origins.setdefault((file.url, file.python, file.platform), [])
+            targets.append((file, files_folder(of) / file.name))
+    failures = []
+    for origin, targets in origins.items():
+        try:
+            _fetch_origin(origin, targets, progress)
+        except WeightsUnavailable as error:
+            failures.append(error.detail)
+    return failures
+
+
+def _fetch_origin(
+    origin: tuple[str, str | None, str | None], targets: list[tuple[WeightFile, Path]], progress: Progress
+) -> None:
+    first = targets[0][0]
+    if settings().offline and first.scheme != "file":
+        names = ", ".join(file.name for file, _ in targets)
+        raise WeightsUnavailable(
+            f"{names} from {first.url} is not in the store and MODISTE_OFFLINE is set; "
+            "unset it, or run `python -m weights fetch` where there is a network."
+        )
+    scratch = root() / ".partial" / hashlib.sha256(repr(origin).encode()).hexdigest()[:16]
+    scratch.mkdir(parents=True, exist_ok=True)
+    fetched = SCHEMES[first.scheme](first, scratch, progress)
+    try:
+        for file, target in targets:
+            with open_member(file, fetched) as stream:
+                _place(file, stream, target)
+    finally:
+        # Whole, it is no longer needed; wrong, it must not be taken up again.
+        shutil.rmtree(scratch)
+
+
+def _place(file: WeightFile, stream: IO[bytes], target: Path) -> None:
+    """Copy into the store: hash, flush to the disk, and only then give it its name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_name(f".{target.name}.part")
+    sha = hashlib.sha256()
+    with staged.open("wb") as out:
+        while chunk := stream.read(CHUNK):
+            sha.update(chunk)
+            out.write(chunk)
+        size = out.tell()
+    if size != file.bytes or sha.hexdigest() != file.sha256:
+        staged.unlink()
+        raise WeightsUnavailable(
+            f"Expected {file.name} from {file.url} to have {file.bytes} bytes and sha256 {file.sha256}; "
+            f"got {size} bytes and {sha.hexdigest()}."
+        )
+    _commit(staged, target)
+
+
+def _convert(of: WeightEntry) -> None:
+    onnx = onnx_path(of)
+    staged = onnx.with_name(f".{onnx.name}.part")
+    assert of.converter is not None
+    load_converter(of.converter)(path(of.id), staged)
+    noted = onnx.with_name(f".{onnx.name}.sha256.part")
+    noted.write_text(f"{_sha256(staged)}\n")
+    _commit(noted, _sidecar(onnx))
+    _commit(staged, onnx)
+
+
+def _commit(staged: Path, target: Path) -> None:
+    """Make a finished file durable under its name, in one step."""
+    with staged.open("rb") as out:
+        os.fsync(out.fileno())
+    staged.replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
