@@ -1,8 +1,8 @@
 """Package registries, reached through their own clients: `pip download` and `npm pack`.
 
-So the machine's mirrors, proxies and credentials are honoured and no host is named here. Nothing is installed;
-no code of a wheel or tarball runs. A source archive (an entry without `python` and `platform`) is prepared by
-pip, which runs its build backend.
+So the machine's mirrors, proxies and credentials are honoured and no host is named here. Nothing is installed
+and no code of a wheel or tarball runs. A source archive (an entry without `python` and `platform`) is
+prepared by pip, which runs its build backend.
 """
 
 import os

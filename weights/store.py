@@ -5,7 +5,7 @@
     <cache>/weights/.partial/                      what an interrupted fetch goes on from
 
 The hexadecimal digits are those of the entry's digest, so that a changed manifest or converter never meets
-old bytes. A file appears under its name only when it is whole, has the listed sha256 and is on the disk; hence
+old bytes. A file appears under its name only when it is whole, has the listed sha256 and is on disk; hence
 presence is enough to open it. One lock lets several processes ask for the same thing and fetch it once.
 """
 
@@ -66,7 +66,7 @@ def fetch(ids: Iterable[str] = (), progress: Progress = _silent) -> None:
     reported together at the end, as WeightsUnavailable.
     """
     entries = select(ids)
-    if all(_complete(of) for of in entries):
+    if all(complete(of) for of in entries):
         return
     root().mkdir(parents=True, exist_ok=True)
     with FileLock(root() / ".lock"):
@@ -137,7 +137,7 @@ def _absent(of: WeightEntry) -> list[WeightFile]:
     return [file for name, file in of.files.items() if not (files_folder(of) / name).exists()]
 
 
-def _complete(of: WeightEntry) -> bool:
+def complete(of: WeightEntry) -> bool:
     return not _absent(of) and (of.converter is None or onnx_path(of).exists())
 
 

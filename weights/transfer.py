@@ -12,7 +12,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is fetched, bytes so far, and bytes in all."""
 
 Fetch = Callable[[WeightFile, Path, Progress], Path]
-"""Called with a file, a scratch folder that outlives failed attempts, and progress; returns the bytes' place."""
+"""Called with a file, a scratch folder that outlives failed attempts, and progress; returns where it is."""
 
 
 class Unreachable(WeightsUnavailable):

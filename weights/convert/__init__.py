@@ -23,7 +23,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "tfjs": Converter(module="weights.convert.tfjs", version=1),
     "face_api": Converter(module="weights.convert.face_api", version=1),
     "ncnn": Converter(module="weights.convert.ncnn", version=1),
-    "torch_pickle": Converter(module="weights.convert.torch_pickle", version=1),
+    "efficientnet_lite": Converter(module="weights.convert.efficientnet_lite", version=1),
     "pix2pix": Converter(module="weights.convert.pix2pix", version=1),
 }
 

@@ -1,0 +1,97 @@
+"""`python -m weights fetch | verify | list | licences | convert`; exit 1 where something is wrong or missing."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from modiste.errors import ModisteError
+from weights import store
+from weights.manifest import WeightEntry, select
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+Ids = Annotated[list[str] | None, typer.Argument(help="ids in the manifest; all where none is given")]
+
+
+@app.command()
+def fetch(ids: Ids = None) -> None:
+    """Bring the weights into the store, sha256-verified, and convert those that need it; resumes."""
+    entries = select(ids or ())
+    with _bars() as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        store.fetch([of.id for of in entries], advance)
+    size = sum(file.bytes for of in entries for file in of.files.values())
+    typer.echo(f"{len(entries)} weights ({size / 1e6:.1f} MB) are in {store.root()}")
+
+
+@app.command()
+def verify(ids: Ids = None) -> None:
+    """Hash every file again and name those that are absent or wrong; repairs nothing."""
+    entries = select(ids or ())
+    problems = store.verify([of.id for of in entries])
+    for problem in problems:
+        typer.echo(problem, err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{len(entries)} weights are as listed.")
+
+
+@app.command("list")
+def show() -> None:
+    """What the manifest lists, and what of it is in the store."""
+    table = Table("id", "MB", "from", "converter", "commercial", "in store", box=None)
+    for of in select(()):
+        table.add_row(
+            of.id,
+            f"{sum(file.bytes for file in of.files.values()) / 1e6:.1f}",
+            next(iter(of.files.values())).url,
+            of.converter or "",
+            "yes" if of.commercial else "no",
+            "yes" if store.complete(of) else "no",
+        )
+    Console().print(table)
+
+
+@app.command()
+def licences(ids: Ids = None) -> None:
+    """Licence, origin and training data of the weights."""
+    typer.echo(store.licence_report(ids or ()))
+
+
+@app.command()
+def convert(ids: Ids = None) -> None:
+    """Convert again those weights that need it, though they are converted already."""
+    entries: list[WeightEntry] = [of for of in select(ids or ()) if of.converter]
+    for of in entries:
+        store.onnx_path(of).unlink(missing_ok=True)
+        typer.echo(f"{of.id}: {store.artefact(of.id)}")
+
+
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def main() -> None:
+    try:
+        app(standalone_mode=True)
+    except ModisteError as error:
+        typer.echo(error.detail, err=True)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
