@@ -1,4 +1,4 @@
-"""`python -m weights fetch | verify | list | licences | convert`; exit 1 where something is wrong or missing."""
+"""`python -m weights fetch | verify | list | licences | convert`; exit 1 where something is amiss."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from modiste.errors import ModisteError
 from weights import store
-from weights.manifest import WeightEntry, select
+from weights.manifest import select
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 Ids = Annotated[list[str] | None, typer.Argument(help="ids in the manifest; all where none is given")]
@@ -69,10 +69,10 @@ def licences(ids: Ids = None) -> None:
 @app.command()
 def convert(ids: Ids = None) -> None:
     """Convert again those weights that need it, though they are converted already."""
-    entries: list[WeightEntry] = [of for of in select(ids or ()) if of.converter]
-    for of in entries:
-        store.onnx_path(of).unlink(missing_ok=True)
-        typer.echo(f"{of.id}: {store.artefact(of.id)}")
+    for of in select(ids or ()):
+        if of.converter:
+            store.convert(of)
+            typer.echo(f"{of.id}: {store.artefact(of.id)}")
 
 
 def _bars() -> Progress:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from modiste.errors import LicenceRefused, NotFound, WeightsUnavailable
 from modiste.settings import settings
@@ -68,16 +68,28 @@ def fetch(ids: Iterable[str] = (), progress: Progress = _silent) -> None:
     entries = select(ids)
     if all(complete(of) for of in entries):
         return
-    root().mkdir(parents=True, exist_ok=True)
-    with FileLock(root() / ".lock"):
+    with _lock():
         failures = _fetch_absent(entries, progress)
         for of in entries:
             if of.converter and not _absent(of) and not onnx_path(of).exists():
                 progress(f"{of.id}: convert", 0, 1)
-                _convert(of)
+                convert(of)
                 progress(f"{of.id}: convert", 1, 1)
     if failures:
         raise WeightsUnavailable("\n".join(failures))
+
+
+def convert(of: WeightEntry) -> None:
+    """Convert an entry that has a converter, also where that was done before."""
+    if of.converter is None:
+        raise NotFound(f"Expected an entry with a converter; got {of.id!r}, which is opened as published.")
+    files, onnx = path(of.id), onnx_path(of)
+    staged, noted = onnx.with_name(f".{onnx.name}.part"), onnx.with_name(f".{onnx.name}.sha256.part")
+    with _lock():
+        load_converter(of.converter)(files, staged)
+        noted.write_text(f"{_sha256(staged)}\n")
+        _commit(noted, _sidecar(onnx))
+        _commit(staged, onnx)
 
 
 def verify(ids: Iterable[str] = ()) -> list[str]:
@@ -119,6 +131,12 @@ def licence_report(ids: Iterable[str] = ()) -> str:
 
 def root() -> Path:
     return settings().cache / "weights"
+
+
+def _lock() -> BaseFileLock:
+    """Between processes; may be taken again by the thread that holds it."""
+    root().mkdir(parents=True, exist_ok=True)
+    return FileLock(root() / ".lock", is_singleton=True)
 
 
 def files_folder(of: WeightEntry) -> Path:
@@ -196,17 +214,6 @@ def _place(file: WeightFile, stream: IO[bytes], target: Path) -> None:
             f"got {size} bytes and {sha.hexdigest()}."
         )
     _commit(staged, target)
-
-
-def _convert(of: WeightEntry) -> None:
-    onnx = onnx_path(of)
-    staged = onnx.with_name(f".{onnx.name}.part")
-    assert of.converter is not None
-    load_converter(of.converter)(path(of.id), staged)
-    noted = onnx.with_name(f".{onnx.name}.sha256.part")
-    noted.write_text(f"{_sha256(staged)}\n")
-    _commit(noted, _sidecar(onnx))
-    _commit(staged, onnx)
 
 
 def _commit(staged: Path, target: Path) -> None:

@@ -33,9 +33,8 @@ def convert(files: Mapping[str, Path], out: Path) -> None:
     block = 0
     for repeats, stride, expansion in STAGES:
         for repeat in range(repeats):
-            x = _inverted_residual(
-                graph, tensors, f"_blocks.{block}.", x, stride if repeat == 0 else 1, expansion
-            )
+            first = stride if repeat == 0 else 1
+            x = _inverted_residual(graph, tensors, f"_blocks.{block}.", x, stride=first, expansion=expansion)
             block += 1
     x = _relu6(graph, _convolution(graph, tensors, "_conv_head", "_bn1", x))
     embedding = graph.node("ReduceMean", x, axes=[2, 3], keepdims=0)

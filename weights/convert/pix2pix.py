@@ -46,7 +46,9 @@ class _Graph:
         """Group normalisation in opset 17: instance normalisation of each group laid out as one row."""
         features = len(weights[f"{layer}.weight"])
         groups = max(features // GROUP, 1)
-        rows = self.add("Reshape", [x, self.constant(f"{layer}.rows", np.array([0, groups, -1]))], f"{layer}.as_rows")
+        rows = self.add(
+            "Reshape", [x, self.constant(f"{layer}.rows", np.array([0, groups, -1]))], f"{layer}.as_rows"
+        )
         one = self.constant(f"{layer}.one", np.ones(groups, np.float32))
         zero = self.constant(f"{layer}.zero", np.zeros(groups, np.float32))
         normal = self.add("InstanceNormalization", [rows, one, zero], f"{layer}.normal", epsilon=EPSILON)

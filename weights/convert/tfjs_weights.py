@@ -16,7 +16,7 @@ STORED = {"float32": "<f4", "int32": "<i4", "bool": "?", "uint8": "<u1", "uint16
 def read_weights(groups: Sequence[Mapping[str, Any]], files: Mapping[str, Path]) -> dict[str, NDArray[Any]]:
     """All tensors by name, in float32, int32 or bool; quantised ones are taken back as value * scale + min.
 
-    groups: the `weightsManifest`; each has its tensors in order and the shards they lie in, one after the other
+    groups: the `weightsManifest`; each has tensors in order and the shards they lie in, joined
     files:  the shards by the last part of their path
     """
     tensors: dict[str, NDArray[Any]] = {}

@@ -121,7 +121,7 @@ def _read_zip(path: Path) -> tuple[Any, dict[str, NDArray[Any]]]:
 
 
 def _read_legacy(stream: IO[bytes]) -> tuple[Any, dict[str, NDArray[Any]]]:
-    """Magic, protocol, system, state dict, storage keys: five pickles; then each storage, its count before it."""
+    """Magic, protocol, system, state dict, storage keys: five pickles; then the storages, counts first."""
     if _load(_Unpickler(stream)) != LEGACY_MAGIC or _load(_Unpickler(stream)) != LEGACY_PROTOCOL:
         raise WeightsUnavailable("Expected a file written by torch.save; got another pickle.")
     system = _load(_Unpickler(stream))
