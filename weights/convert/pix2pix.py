@@ -1,4 +1,4 @@
-"""The sketch network as an ONNX graph, written node by node from its safetensors: no torch needed.
+"""The sketch network as an ONNX graph, written from its safetensors.
 
 The layers are those of `deployments/pix2pix_garment/network.py`; sizes are read off the weights.
 """
@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
-OPSET = 17
+from weights.convert.graph import Graph
+
 SIZE = 128
 GROUP = 16
 """Features normalised together (fewer only where a layer has fewer)."""
@@ -21,83 +20,53 @@ EPSILON = 1e-5
 Weights = Mapping[str, NDArray[np.float32]]
 
 
-class _Graph:
-    """Nodes and constants in the order in which they are added."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, value: NDArray[np.float32] | NDArray[np.int64]) -> str:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def add(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
-
-    def conv(self, x: str, weights: Weights, layer: str, *, stride: int, kernel: int) -> str:
-        inputs = [x, self.constant(f"{layer}.weight", weights[f"{layer}.weight"])]
-        if f"{layer}.bias" in weights:
-            inputs.append(self.constant(f"{layer}.bias", weights[f"{layer}.bias"]))
-        return self.add("Conv", inputs, layer, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[1] * 4)
-
-    def group_norm(self, x: str, weights: Weights, layer: str, side: int) -> str:
-        """Group normalisation in opset 17: instance normalisation of each group laid out as one row."""
-        features = len(weights[f"{layer}.weight"])
-        groups = max(features // GROUP, 1)
-        rows = self.add(
-            "Reshape", [x, self.constant(f"{layer}.rows", np.array([0, groups, -1]))], f"{layer}.as_rows"
-        )
-        one = self.constant(f"{layer}.one", np.ones(groups, np.float32))
-        zero = self.constant(f"{layer}.zero", np.zeros(groups, np.float32))
-        normal = self.add("InstanceNormalization", [rows, one, zero], f"{layer}.normal", epsilon=EPSILON)
-        shape = self.constant(f"{layer}.shape", np.array([0, features, side, side]))
-        square = self.add("Reshape", [normal, shape], f"{layer}.square")
-        scale = self.constant(f"{layer}.weight", weights[f"{layer}.weight"].reshape(1, features, 1, 1))
-        shift = self.constant(f"{layer}.bias", weights[f"{layer}.bias"].reshape(1, features, 1, 1))
-        return self.add("Add", [self.add("Mul", [square, scale], f"{layer}.scaled"), shift], layer)
-
-
 def convert(files: Mapping[str, Path], out: Path) -> None:
-    """Build the network. files: {"weights": safetensors}. Input `sketch` [N, 10, 128, 128], output `garment`
-    [N, 3, 128, 128], both float32."""
-    weights = {name: value.astype(np.float32) for name, value in load_file(files["weights"]).items()}
+    """Build the network.
+
+    files: {"weights": safetensors}, or one file under any name
+    out:   input `sketch` [N, 10, 128, 128], output `garment` [N, 3, 128, 128], both float32
+    """
+    (file,) = files.values()
+    weights: Weights = {name: value.astype(np.float32) for name, value in load_file(file).items()}
     levels = len({name.split(".")[1] for name in weights if name.startswith("down.")})
-    planes = weights["down.0.conv.weight"].shape[1]
-    graph = _Graph()
+    graph = Graph("sketch_to_garment")
     x, side, skips = "sketch", SIZE, []
     for level in range(levels):
         if level:
-            x = graph.add("LeakyRelu", [x], f"down.{level}.active", alpha=0.2)
-        x = graph.conv(x, weights, f"down.{level}.conv", stride=2, kernel=4)
+            x = graph.node("LeakyRelu", x, alpha=0.2)
+        kernel, bias = weights[f"down.{level}.conv.weight"], weights.get(f"down.{level}.conv.bias")
+        x = graph.convolution(x, kernel, bias, strides=[2, 2], pads=[1, 1, 1, 1])
         side //= 2
         if f"down.{level}.norm.weight" in weights:
-            x = graph.group_norm(x, weights, f"down.{level}.norm", side)
+            x = _group_norm(graph, x, weights, f"down.{level}.norm", side)
         skips.append(x)
-    twice = graph.constant("twice", np.array([1, 1, 2, 2], np.float32))
+    twice = graph.constant(np.array([1, 1, 2, 2], np.float32))
+    nearest = {
+        "mode": "nearest",
+        "nearest_mode": "floor",
+        "coordinate_transformation_mode": "asymmetric",
+    }
     for level in range(levels):
         skip = skips.pop()
-        x = skip if level == 0 else graph.add("Concat", [x, skip], f"up.{level}.joined", axis=1)
-        x = graph.add("Relu", [x], f"up.{level}.active")
-        x = graph.add("Resize", [x, "", twice], f"up.{level}.wide", mode="nearest", nearest_mode="floor",
-                      coordinate_transformation_mode="asymmetric")  # fmt: skip
+        x = skip if level == 0 else graph.node("Concat", x, skip, axis=1)
+        x = graph.node("Resize", graph.node("Relu", x), "", twice, **nearest)
         side *= 2
-        x = graph.conv(x, weights, f"up.{level}.conv", stride=1, kernel=3)
-        x = graph.group_norm(x, weights, f"up.{level}.norm", side)
-    x = graph.add("Concat", [graph.add("Relu", [x], "last.active"), "sketch"], "last.joined", axis=1)
-    graph.add("Tanh", [graph.conv(x, weights, "last", stride=1, kernel=3)], "garment")
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "sketch_to_garment",
-            [helper.make_tensor_value_info("sketch", TensorProto.FLOAT, ["N", planes, SIZE, SIZE])],
-            [helper.make_tensor_value_info("garment", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])],
-            graph.constants,
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name="modiste",
-    )
-    model.ir_version = 8  # the first that goes with opset 17
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, out)
+        x = graph.convolution(x, weights[f"up.{level}.conv.weight"], pads=[1, 1, 1, 1])
+        x = _group_norm(graph, x, weights, f"up.{level}.norm", side)
+    x = graph.node("Concat", graph.node("Relu", x), "sketch", axis=1)
+    x = graph.convolution(x, weights["last.weight"], weights["last.bias"], pads=[1, 1, 1, 1])
+    painted = graph.node("Tanh", x)
+    planes = weights["down.0.conv.weight"].shape[1]
+    graph.save({"sketch": ("N", planes, SIZE, SIZE)}, {"garment": (painted, ("N", 3, SIZE, SIZE))}, out)
+
+
+def _group_norm(graph: Graph, x: str, weights: Weights, layer: str, side: int) -> str:
+    """Group normalisation, which opset 17 lacks: instance normalisation of each group laid out as one row."""
+    scale, shift = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
+    groups = max(len(scale) // GROUP, 1)
+    rows = graph.node("Reshape", x, graph.constant(np.array([0, groups, -1])))
+    one, zero = graph.constant(np.ones(groups, np.float32)), graph.constant(np.zeros(groups, np.float32))
+    normal = graph.node("InstanceNormalization", rows, one, zero, epsilon=EPSILON)
+    square = graph.node("Reshape", normal, graph.constant(np.array([0, len(scale), side, side])))
+    scaled = graph.node("Mul", square, graph.constant(scale.reshape(1, -1, 1, 1)))
+    return graph.node("Add", scaled, graph.constant(shift.reshape(1, -1, 1, 1)))
