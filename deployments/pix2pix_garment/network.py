@@ -2,8 +2,8 @@
 
 Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017, arXiv:1611.07004.
 Differences: the kind of garment is part of the input; group normalisation, so that a picture is the same
-in any batch; nearest-neighbour resizing and 3 x 3 convolutions on the way up, which leave no checkerboards; the
-input joins again before the last layer, so that lines and hints stay where they were drawn; no noise.
+in any batch; nearest-neighbour resizing and 3 x 3 convolutions on the way up, against checkerboards; the input
+joins again before the last layer, so that lines and hints stay where they were drawn; no noise.
 """
 
 from typing import Any

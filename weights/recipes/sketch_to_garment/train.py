@@ -54,7 +54,7 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(features * 8, 1, 4, 1, 1))
 
     def forward(self, sketch: Tensor, picture: Tensor) -> Tensor:
-        """[N, 10, 128, 128], [N, 3, 128, 128] -> [N, 1, 14, 14], near 1 for a photograph, 0 for a painting."""
+        """[N, 10, 128, 128], [N, 3, 128, 128] -> [N, 1, 14, 14], near 1 for a photograph, else 0."""
         return cast(Tensor, self.layers(torch.cat([sketch, picture], dim=1)))
 
 
