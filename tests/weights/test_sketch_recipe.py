@@ -209,7 +209,7 @@ def test_graph_accepts_any_batch_and_batches_do_not_mix(tmp_path: Path) -> None:
     def layer(name: str, *shape: int) -> None:
         weights[name] = (rng.normal(0, 1, shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float16)
 
-    before = (10, *down[:-1])
+    before = (13, *down[:-1])
     for level in range(7):
         layer(f"down.{level}.conv.weight", down[level], before[level], 4, 4)
         if 0 < level < 6:
@@ -221,7 +221,7 @@ def test_graph_accepts_any_batch_and_batches_do_not_mix(tmp_path: Path) -> None:
         layer(f"up.{level}.conv.weight", up[level], (down[6] if level == 0 else up[level - 1]) + skip, 3, 3)
         weights[f"up.{level}.norm.weight"] = np.ones(up[level], np.float16)
         weights[f"up.{level}.norm.bias"] = np.zeros(up[level], np.float16)
-    layer("last.weight", 3, up[-1] + 10, 3, 3)
+    layer("last.weight", 3, up[-1] + 13, 3, 3)
     weights["last.bias"] = np.zeros(3, np.float16)
     save_file(weights, tmp_path / "weights.safetensors")
     convert({"weights": tmp_path / "weights.safetensors"}, tmp_path / "network.onnx")
