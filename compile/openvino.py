@@ -4,7 +4,8 @@ Precision is explicit. A batch runs as singles: on a CPU the cores are already b
 fixed shapes let OpenVINO plan memory once.
 """
 
-from pathlib import Path
+import io
+from collections.abc import Mapping
 
 import numpy as np
 import openvino as ov
@@ -55,26 +56,32 @@ def open_engine(spec: EngineSpec, *, threads: int | None = None) -> OpenVINOEngi
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    key = engine_key(spec, runtime=f"openvino-{ov.get_version()}", device=core.get_property("CPU", "FULL_DEVICE_NAME"),
-                     options=options)  # fmt: skip
+    device = core.get_property("CPU", "FULL_DEVICE_NAME")
+    key = engine_key(spec, runtime=f"openvino-{ov.get_version()}", device=device, options=options)
 
     def build() -> bytes:
-        return bytes(core.compile_model(_fixed(core, artefact(spec.weights, spec.part), spec), "CPU", options).export_model())
+        exported: io.BytesIO = core.compile_model(read_graph(core, spec), "CPU", options).export_model()
+        return exported.getvalue()
 
     def load(blob: bytes) -> ov.CompiledModel:
-        return core.import_model(blob, "CPU", options)
+        return core.import_model(io.BytesIO(blob), "CPU", options)
 
     return OpenVINOEngine(spec, cached_blob(key, build, load))
 
 
-def _fixed(core: ov.Core, path: Path, spec: EngineSpec) -> ov.Model:
-    """Read the graph, order inputs and outputs as the spec does, and fix batch 1; other free sizes stay free."""
-    graph = core.read_model(path)
-    shapes = {
-        graph.input(tensor.name): ov.PartialShape([1, *(-1 if isinstance(s, str) else s for s in tensor.shape[1:])])
-        for tensor in spec.inputs
-    }
-    graph.reshape(shapes)
-    ordered_inputs = [graph.input(tensor.name).get_node() for tensor in spec.inputs]
-    outputs = [graph.output(tensor.name) for tensor in spec.outputs]
-    return ov.Model(outputs, ordered_inputs, spec.weights)
+def read_graph(core: ov.Core, spec: EngineSpec, sizes: Mapping[str, int] | None = None) -> ov.Model:
+    """Read the weights' graph with inputs and outputs in the spec's order and a batch of 1.
+
+    sizes: values for free sizes other than the batch; those not named stay free
+    """
+    graph = core.read_model(artefact(spec.weights, spec.part))
+    fixed = {"N": 1, **(sizes or {})}
+    graph.reshape(
+        {
+            graph.input(tensor.name): ov.PartialShape([fixed.get(s, -1) if isinstance(s, str) else s for s in tensor.shape])
+            for tensor in spec.inputs
+        }
+    )
+    parameters = [graph.input(tensor.name).get_node() for tensor in spec.inputs]
+    results = [graph.output(tensor.name).get_node() for tensor in spec.outputs]
+    return ov.Model(results, parameters, spec.weights)
