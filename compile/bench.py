@@ -83,8 +83,8 @@ def measure(name: str, spec: EngineSpec, *, threads: int, repeats: int = 5) -> E
     )
 
 
-def rows(specs: Mapping[str, EngineSpec], *, threads: int) -> list[dict[str, object]]:
-    return [asdict(measure(name, spec, threads=threads)) for name, spec in specs.items()]
+def rows(specs: Mapping[str, EngineSpec], *, threads: int, repeats: int) -> list[dict[str, object]]:
+    return [asdict(measure(name, spec, threads=threads, repeats=repeats)) for name, spec in specs.items()]
 
 
 def _max_difference(a: Tensors, b: Tensors) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from deployments.base import Model
 from modiste.settings import settings
+from modiste.spec import EngineSpec
 
 MODELS: Mapping[str, str] = {
     "blazeface": "deployments.blazeface.model:BlazeFace",
@@ -72,6 +73,20 @@ def model_class(model_id: str) -> type[Model[Any, Any]]:
     module, _, name = MODELS[model_id].partition(":")
     found: type[Model[Any, Any]] = getattr(import_module(module), name)
     return found
+
+
+def models_in_use() -> tuple[str, ...]:
+    """The models that play the edition's roles under the current settings, each once."""
+    return tuple(dict.fromkeys(model_for(role) for role in EDITIONS[settings().edition]))
+
+
+def engine_specs() -> dict[str, EngineSpec]:
+    """Every engine of the models in use, as "model" or "model.engine" where a model has several."""
+    specs = {}
+    for model_id in models_in_use():
+        for name, spec in model_class(model_id).spec.engines.items():
+            specs[model_id if name == "main" else f"{model_id}.{name}"] = spec
+    return specs
 
 
 def open_model(model_id: str) -> Model[Any, Any]:

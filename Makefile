@@ -1,0 +1,80 @@
+# One verb per need. Everything lives in .venv; the lock files carry a hash for every package.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+TORCH := .venv-torch
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-fast check bench weights engines models lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/serve ## all five flows over HTTP on samples/; writes out/demo/index.html
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m compile build
+	$(BIN)/python -m demo
+
+serve: $(VENV)/serve ## the server on 127.0.0.1:8000, until Ctrl-C
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m compile build
+	$(BIN)/python -m api serve
+
+test: $(VENV)/dev ## everything: units, all flows on the default weights, a Ray cluster, HTTP end to end
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m compile build
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/dev ## the part without weights or cluster, under a minute
+	$(BIN)/python -m pytest -m "not weights and not cluster and not shared"
+
+check: $(VENV)/dev ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy modiste weights compile deployments graphs api demo loadtests
+	$(BIN)/lint-imports
+
+bench: $(VENV)/dev $(TORCH)/ready ## engines, overhead, video and server figures into loadtests/results/
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m loadtests --engines-python $(TORCH)/bin/python
+
+weights: $(VENV)/serve ## fetch and verify the default weights
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m weights verify
+
+engines: $(VENV)/serve ## build the engines for this machine
+	$(BIN)/python -m compile build
+
+models: $(VENV)/serve ## write docs/models.md from the specs
+	$(BIN)/python -m deployments > docs/models.md
+
+lock: ## pin the dependencies of pyproject.toml again
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
+	cd requirements && ../.venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o serve.lock ../pyproject.toml
+	cd requirements && ../.venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra dev \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -c serve.lock -o dev.lock ../pyproject.toml
+
+clean: ## remove environments and outputs, not the cache of weights and engines
+	rm -rf $(VENV) $(TORCH) .venv-lock out
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "expected Python 3.11, got " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/serve: requirements/serve.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP) -r requirements/serve.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev: requirements/dev.lock $(VENV)/serve
+	$(PIP) -r requirements/dev.lock
+	@touch $@
+
+# Serving never imports torch, so it has an environment of its own, on top of the serving one.
+$(TORCH)/ready: $(VENV)/serve
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/python -c 'import pathlib, sysconfig; p = pathlib.Path(sysconfig.get_path("purelib")); \
+	  (p / "serving.pth").write_text(str(pathlib.Path("$(VENV)").resolve() / p.relative_to(sysconfig.get_config_var("prefix"))))'
+	$(TORCH)/bin/python -m pip install --quiet torch==2.13.0
+	@touch $@
