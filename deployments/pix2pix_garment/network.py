@@ -1,10 +1,11 @@
 """pix2pix generator for sketches, 128 px: a U-Net from lines, colour hints and category to a garment.
 
 Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017, arXiv:1611.07004.
-Differences: the kind of garment is part of the input; the hints are also given spread over the whole picture,
-so that the first layer already knows the colour everywhere; group normalisation, so a picture is the same
-in any batch; nearest-neighbour resizing and 3 x 3 convolutions on the way up, against checkerboards; the input
-joins again before the last layer, so that lines and hints stay where they were drawn; no noise.
+Differences: the kind of garment is part of the input; the hints are also given spread over the whole
+picture, so that the first layer already knows the colour everywhere; group normalisation, which makes a
+picture the same in any batch; nearest-neighbour resizing and 3 x 3 convolutions on the way up, against
+checkerboards; the input joins again before the last layer, so that lines and hints stay where they were
+drawn; no noise.
 """
 
 from typing import Any

@@ -19,9 +19,11 @@ DARK = 0.62
 """Brightness relative to the paper below which something neutral is a line."""
 COLOURED = 0.16
 """Spread between the channels, relative to the paper, from which something is a colour."""
-BLOB = 0.022
-"""Neutral marks thicker than this share of the longest side are not lines but hints in black or grey."""
+BLOB, PENS = 0.022, 3.0
+"""Neutral marks thicker than this share of the longest side and than so many widths of the pen are hints."""
 MOST_POINTS = 60
+MOST_MARKED = 0.5
+"""Share of the picture from which it is no drawing on light paper."""
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -48,14 +50,19 @@ def normalise_sketch(rgb: RGBImage) -> NormalisedSketch:
     coloured marks are the drawing and there are no hints. Uneven paper is evened out first.
 
     rgb: uint8 [H, W, 3], on light paper
-    raises: NoSketch where nothing that could be an outline is drawn
+    raises: NoSketch where nothing that could be an outline is drawn, or where there is hardly any paper
     """
     small, scale = _working_copy(rgb)
     clean = _on_white(small)
-    lines, hinted = _told_apart(clean)
-    lines = _without_specks(lines)
+    marked = float((clean.min(axis=2) < DARK).mean())
+    if marked > MOST_MARKED:
+        raise NoSketch(
+            f"expected the outline of a garment on light paper, got marks on {marked:.0%} of the picture"
+        )
+    dark, coloured, thick = _told_apart(clean)
+    lines, hinted = _without_specks(dark), coloured | thick
     if not lines.any():
-        lines, hinted = _without_specks(hinted), np.zeros_like(hinted)
+        lines, hinted = _without_specks(coloured), np.zeros_like(coloured)
     ys, xs = np.nonzero(lines)
     longest = max(np.ptp(xs), np.ptp(ys)) + 1 if len(xs) else 0
     if longest < 16:
@@ -90,12 +97,15 @@ def _on_white(drawing: NDArray[np.uint8]) -> Floats:
     return np.asarray(np.clip(drawing / np.maximum(paper, 60.0), 0.0, 1.0), np.float32)
 
 
-def _told_apart(clean: Floats) -> tuple[Bools, Bools]:
-    """(lines, hints), bool [H, W] each."""
+def _told_apart(clean: Floats) -> tuple[Bools, Bools, Bools]:
+    """(dark lines, coloured marks, neutral marks too thick for a line), bool [H, W] each."""
     brightest, darkest = clean.max(axis=2), clean.min(axis=2)
     coloured = brightest - darkest > COLOURED
     dark = (brightest < DARK) & ~coloured
-    thickness = max(9, round(BLOB * max(dark.shape))) | 1
+    # Lines are thicker where they meet.
+    radii = cv2.distanceTransform(dark.astype(np.uint8), cv2.DIST_L2, 3)[thin(dark)]
+    pen = 2 * float(np.median(radii)) if len(radii) else 0.0
+    thickness = max(9, round(BLOB * max(dark.shape)), round(PENS * pen)) | 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thickness, thickness))
     neutral = ((brightest < 0.85) & ~coloured).astype(np.uint8)
     blobs = cv2.morphologyEx(neutral, cv2.MORPH_OPEN, disc) > 0
@@ -103,7 +113,7 @@ def _told_apart(clean: Floats) -> tuple[Bools, Bools]:
     near_blobs = cv2.dilate(blobs.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     # A colour one pixel wide is the rim of a line, not a hint.
     solid = cv2.morphologyEx(coloured.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0
-    return dark & ~near_blobs, solid | blobs
+    return dark & ~near_blobs, solid, blobs
 
 
 def _without_specks(lines: Bools) -> Bools:
