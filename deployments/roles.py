@@ -6,8 +6,10 @@ Coordinates are those of the picture that was given. Left and right of keypoints
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from deployments.base import Model
-from modiste.geometry import Box, Points
+from modiste.geometry import Box, Points, bounding_box
 from modiste.image import Embedding, Keypoints, LabelMap, Landmarks, Mask, RGBAImage, RGBImage
 
 Category = Literal["upper", "lower", "dress"]
@@ -54,6 +56,15 @@ class FaceMesh:
 
 class FaceLandmarks(Model[LandmarksInput, FaceMesh]):
     """Dense face mesh."""
+
+
+def face_from_landmarks(points: Landmarks, score: float = 1.0) -> Face:
+    """The face that a mesh lies on, e.g. to find it again in the next frame.
+
+    points: [468, 3]; eyes are halfway between their corners
+    """
+    eyes = np.stack([points[[33, 133], :2].mean(axis=0), points[[362, 263], :2].mean(axis=0)])
+    return Face(box=bounding_box(points).shifted(0.5, 0.5), score=score, eyes=eyes[np.argsort(eyes[:, 0])])
 
 
 class FaceParsing(Model[RGBImage, LabelMap]):

@@ -1,0 +1,67 @@
+"""MobileStyleGAN: faces of people who do not exist, 1024 x 1024.
+
+Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-Fidelity Image Synthesis", 2021,
+arXiv:2104.04767; truncation as in Karras et al., StyleGAN, CVPR 2019, arXiv:1812.04948.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.engine import Engine, Tensors
+from deployments.roles import FaceGeneration, FaceSeed
+from modiste.image import RGBImage
+from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
+
+LATENT = 512
+SIDE = 1024
+MEAN_OVER = 4096
+"""Latents whose styles are averaged for the mean face; part of what a seed means, as is their seed, 0."""
+
+
+class MobileStyleGAN(FaceGeneration):
+    """z from the seed -> style -> towards the mean style by truncation -> picture."""
+
+    spec = ModelSpec(
+        id="mobile_stylegan",
+        role="FaceGeneration",
+        paper="Belousov, MobileStyleGAN, 2021, arXiv:2104.04767",
+        licence="Apache-2.0 (package); NVIDIA Source Code License-NC for its teacher: non-commercial",
+        engines={
+            "mapping": EngineSpec(
+                weights="mobile_stylegan",
+                part="mapping",
+                inputs=(TensorSpec(name="var", shape=("N", LATENT), range="normal", meaning="z"),),
+                outputs=(TensorSpec(name="style", shape=("N", LATENT), range="about [-1, 1]", meaning="w"),),
+            ),
+            "synthesis": EngineSpec(
+                weights="mobile_stylegan",
+                part="synthesis",
+                inputs=(TensorSpec(name="style", shape=("N", LATENT), range="about [-1, 1]", meaning="w"),),
+                outputs=(TensorSpec(name="img", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB"),),
+            ),
+        },
+        resources=Resources(gpu_memory_mb=1500, cpus=1.0),
+    )
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        super().__init__(engines)
+        many = np.random.Generator(np.random.PCG64(0)).standard_normal((MEAN_OVER, LATENT), np.float32)
+        self.mean_style = engines["mapping"]({"var": many})["style"].mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def preprocess(self, x: FaceSeed) -> Tensors:
+        style = self.engines["mapping"]({"var": latent(x.seed)})["style"]
+        return {"style": self.mean_style + np.float32(x.truncation) * (style - self.mean_style)}
+
+    def infer(self, feeds: Tensors) -> Tensors:
+        return self.engines["synthesis"](feeds)
+
+    def postprocess(self, outputs: Tensors, x: FaceSeed) -> RGBImage:
+        picture = outputs["img"][0].transpose(1, 2, 0)
+        return RGBImage(np.ascontiguousarray(np.clip(np.rint(picture * 127.5 + 127.5), 0, 255).astype(np.uint8)))
+
+
+def latent(seed: int) -> NDArray[np.float32]:
+    """float32 [1, 512]: the normal z of a seed, the same with every numpy that keeps PCG64's stream."""
+    return np.random.Generator(np.random.PCG64(seed)).standard_normal((1, LATENT), np.float32)
