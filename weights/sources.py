@@ -24,7 +24,7 @@ def fetch_https(file: WeightFile, scratch: Path, progress: Progress) -> Path:
     start = target.stat().st_size if target.exists() else 0
     if start == file.bytes:
         return target
-    headers = {"Range": f"bytes={start}-"} if start else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
         with (
             httpx.Client(follow_redirects=True, timeout=30) as client,
@@ -40,7 +40,7 @@ def fetch_https(file: WeightFile, scratch: Path, progress: Progress) -> Path:
             resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
             done = start if resumed else 0
             with target.open("ab" if resumed else "wb") as out:
-                for chunk in response.iter_bytes(1 << 20):
+                for chunk in response.iter_raw():  # as it comes: what is broken off must be on disk by then
                     out.write(chunk)
                     done += len(chunk)
                     progress(file.url, done, file.bytes)
