@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from modiste.errors import ModisteError
 from weights import store
@@ -25,11 +25,12 @@ def fetch(ids: Ids = None) -> None:
         def advance(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+            bars.update(tasks[what], completed=done)
 
         store.fetch([of.id for of in entries], advance)
-    size = sum(file.bytes for of in entries for file in of.files.values())
-    typer.echo(f"{len(entries)} weights ({size / 1e6:.1f} MB) are in {store.root()}")
+        moved = sum(task.completed for task in bars.tasks)
+    kept = sum(file.bytes for of in entries for file in of.files.values())
+    typer.echo(f"{len(entries)} weights ({_mb(kept)}) are in {store.root()}; {_mb(moved)} were fetched now.")
 
 
 @app.command()
@@ -47,15 +48,14 @@ def verify(ids: Ids = None) -> None:
 @app.command("list")
 def show() -> None:
     """What the manifest lists, and what of it is in the store."""
-    table = Table("id", "MB", "from", "converter", "commercial", "in store", box=None)
+    table = Table(Column("id", no_wrap=True), "MB", "commercial", "in store", "from", box=None)
     for of in select(()):
         table.add_row(
             of.id,
             f"{sum(file.bytes for file in of.files.values()) / 1e6:.1f}",
-            next(iter(of.files.values())).url,
-            of.converter or "",
             "yes" if of.commercial else "no",
             "yes" if store.complete(of) else "no",
+            next(iter(of.files.values())).url,
         )
     Console().print(table)
 
@@ -70,15 +70,19 @@ def licences(ids: Ids = None) -> None:
 def convert(ids: Ids = None) -> None:
     """Convert again those weights that need it, though they are converted already."""
     for of in select(ids or ()):
-        if of.converter:
+        if ids or of.converter:
             store.convert(of)
             typer.echo(f"{of.id}: {store.artefact(of.id)}")
 
 
+def _mb(size: float) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
 def _bars() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, ratio=2)),
+        BarColumn(bar_width=20),
         DownloadColumn(),
         TransferSpeedColumn(),
         console=Console(stderr=True),

@@ -72,9 +72,7 @@ def fetch(ids: Iterable[str] = (), progress: Progress = _silent) -> None:
         failures = _fetch_absent(entries, progress)
         for of in entries:
             if of.converter and not _absent(of) and not onnx_path(of).exists():
-                progress(f"{of.id}: convert", 0, 1)
                 convert(of)
-                progress(f"{of.id}: convert", 1, 1)
     if failures:
         raise WeightsUnavailable("\n".join(failures))
 

@@ -29,8 +29,8 @@ def convolve(x: Array, kernel: Array, *, stride: int, pads: tuple[int, int]) -> 
     x = np.pad(x, ((0, 0), pads, pads))
     windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], (1, 2))[:, ::stride, ::stride]
     if kernel.shape[1] == 1:
-        return np.einsum("chwij,cij->chw", windows, kernel[:, 0])
-    return np.einsum("chwij,ocij->ohw", windows, kernel)
+        return np.asarray(np.einsum("chwij,cij->chw", windows, kernel[:, 0]), np.float32)
+    return np.asarray(np.einsum("chwij,ocij->ohw", windows, kernel), np.float32)
 
 
 def test_every_converter_can_be_loaded() -> None:
@@ -132,7 +132,7 @@ def _twice(x: Array) -> Array:
         before = np.concatenate([np.take(x, [0], axis), np.delete(x, -1, axis)], axis)
         after = np.concatenate([np.delete(x, 0, axis), np.take(x, [-1], axis)], axis)
         pair = np.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
-        x = pair.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+        x = pair.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :]).astype(np.float32)
     return x
 
 
@@ -297,7 +297,8 @@ def test_face_api_folds_the_scales_and_fills_the_shortcuts(tmp_path: Path) -> No
         bias, scale, shift = (
             tensors[f"{name}/{p}"][0][:, None, None] for p in ("conv/bias", "scale/weights", "scale/biases")
         )
-        return (convolve(x, kernel, stride=stride, pads=(pad, pad)) + bias) * scale + shift
+        y: Array = (convolve(x, kernel, stride=stride, pads=(pad, pad)) + bias) * scale + shift
+        return y
 
     face = RNG.uniform(-0.5, 0.5, (3, 150, 150)).astype(np.float32)
     x = np.maximum(layer("conv32_down", face, 2, 0), 0)

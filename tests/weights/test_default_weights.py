@@ -83,8 +83,9 @@ def test_face_parsing_finds_the_regions() -> None:
 def _identity(embed: openvino.CompiledModel, face: Picture) -> Array:
     """The generator's faces are aligned: this square is what the network's own alignment would cut out."""
     chip = cv2.resize(face[130:430, 106:406], (150, 150), interpolation=cv2.INTER_AREA).astype(np.float32)
-    x = (chip - np.float32([122.782, 117.001, 104.298])) / 256
-    return np.asarray(embed([x.transpose(2, 0, 1)[None]])[0])[0]
+    x = (chip - np.array([122.782, 117.001, 104.298], np.float32)) / 256
+    found: Array = embed([x.transpose(2, 0, 1)[None]])[0][0]
+    return found
 
 
 def test_identity_keeps_one_person_together_and_two_apart() -> None:
@@ -105,8 +106,9 @@ def test_fashion_embedding_knows_a_mirrored_picture() -> None:
 
     def vector(picture: Picture) -> Array:
         small = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float32)
-        found = np.asarray(embed([((small - 127) / 128).transpose(2, 0, 1)[None]])[0])[0]
-        return found / np.linalg.norm(found)
+        found: Array = embed([((small - 127) / 128).transpose(2, 0, 1)[None]])[0][0]
+        unit: Array = found / np.linalg.norm(found)
+        return unit
 
     first, second = faces()
     pattern = np.tile(np.indices((64, 64)).sum(0)[..., None] // 8 % 2 * 200, (8, 8, 3)).astype(np.uint8)

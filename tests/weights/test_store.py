@@ -87,7 +87,7 @@ def test_offline_is_refused_by_name_without_a_request(
 ) -> None:
     monkeypatch.setenv("MODISTE_OFFLINE", "1")
     settings.cache_clear()
-    monkeypatch.setitem(SCHEMES, "https", lambda *_: pytest.fail("asked for"))  # type: ignore[arg-type]
+    monkeypatch.setitem(SCHEMES, "https", lambda *_: pytest.fail("asked for"))
     listed(table("one", "https://nowhere.invalid/one", b"one"))
     with pytest.raises(WeightsUnavailable, match=r"net\.onnx .* MODISTE_OFFLINE"):
         store.artefact("one")
@@ -136,7 +136,7 @@ def test_an_archive_is_fetched_once_for_all_that_share_it(
             wheel.writestr("pkg/two", b"two")
         return scratch / "archive"
 
-    monkeypatch.setitem(SCHEMES, "pypi", fetch)  # type: ignore[arg-type]
+    monkeypatch.setitem(SCHEMES, "pypi", fetch)
     listed(
         "".join(
             table(name, "pypi:pkg==1.0", name.encode()) + f'member = "pkg/{name}"\narchive_bytes = 9\n'

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from modiste.errors import WeightsUnavailable
 from weights.convert.torch_pickle import LEGACY_MAGIC, LEGACY_PROTOCOL, read_state_dict
 
-TENSORS = {
+TENSORS: dict[str, NDArray[Any]] = {
     "stem.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
     "stem.half": np.linspace(0, 1, 5, dtype=np.float16),
     "steps": np.array(7, np.int64),
@@ -50,7 +50,7 @@ class Tensor:
     """Pickles as a torch tensor does."""
 
     def __init__(self, storage: Stored, shape: Any, strides: tuple[int, ...], offset: int = 0) -> None:
-        self.arguments = (storage, offset, shape, strides, False, OrderedDict())
+        self.arguments: tuple[Any, ...] = (storage, offset, shape, strides, False, OrderedDict())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return sys.modules["torch._utils"]._rebuild_tensor_v2, self.arguments
