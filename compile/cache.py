@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TypeVar
 
 from modiste.settings import settings
@@ -48,5 +48,5 @@ def cached_blob(key: str, build: Callable[[], bytes], load: Callable[[bytes], Lo
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as side:
         side.write(hashlib.sha256(blob).digest() + blob)
-    os.replace(side.name, path)
+    Path(side.name).replace(path)
     return load(blob)

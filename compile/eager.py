@@ -97,8 +97,14 @@ def _interpolate(t: Sequence[Tensor], a: Attributes) -> Tensor:
     by_scale = a["shape_calculation_mode"] == "scales"
     if by_scale and t[1].dtype != torch.float32:
         wanted = dict(zip(axes, t[2].reshape(-1).tolist(), strict=False))
-    last = 1 if set(axes) <= {1, 2} or (x.ndim == 4 and wanted.get(3, x.shape[3]) in (x.shape[3], 1.0) and 1 in wanted) else 2
-    size = [int(x.shape[i] * wanted.get(i, 1.0)) if by_scale else int(wanted.get(i, x.shape[i])) for i in (last, last + 1)]
+    last = (
+        1
+        if set(axes) <= {1, 2} or (x.ndim == 4 and wanted.get(3, x.shape[3]) in (x.shape[3], 1.0) and 1 in wanted)
+        else 2
+    )
+    size = [
+        int(x.shape[i] * wanted.get(i, 1.0)) if by_scale else int(wanted.get(i, x.shape[i])) for i in (last, last + 1)
+    ]
     channels_last = last == 1
     x = x.permute(0, 3, 1, 2) if channels_last else x
     if a["mode"] in ("nearest",):
@@ -141,7 +147,7 @@ def _split(t: Sequence[Tensor], a: Attributes) -> Sequence[Tensor]:
     axis, lengths = int(t[1]), _ints(t[2])
     if -1 in lengths:
         lengths[lengths.index(-1)] = t[0].shape[axis] - sum(n for n in lengths if n >= 0)
-    return torch.split(t[0], lengths, dim=axis)
+    return tuple(torch.split(t[0], lengths, dim=axis))
 
 
 def _pad(t: Sequence[Tensor], a: Attributes) -> Tensor:
@@ -223,8 +229,10 @@ OPS: dict[str, Op] = {
     "MaxPool": lambda t, a: _pool(t, a, largest=True),
     "AvgPool": lambda t, a: _pool(t, a, largest=False),
     "BatchNormInference": _batch_norm,
-    "MVN": lambda t, a: (t[0] - t[0].mean(_ints(t[1]), keepdim=True))
-    / (t[0].var(_ints(t[1]), keepdim=True, unbiased=False) + a["eps"]).sqrt(),
+    "MVN": lambda t, a: (
+        (t[0] - t[0].mean(_ints(t[1]), keepdim=True))
+        / (t[0].var(_ints(t[1]), keepdim=True, unbiased=False) + a["eps"]).sqrt()
+    ),
     "Interpolate": _interpolate,
     "MatMul": _matmul,
     "ReduceSum": _reduce(torch.sum),
@@ -236,9 +244,9 @@ OPS: dict[str, Op] = {
     "Transpose": lambda t, a: t[0].permute(_ints(t[1])),
     "Broadcast": lambda t, a: t[0].broadcast_to(_ints(t[1])),
     "Tile": lambda t, a: t[0].tile(_ints(t[1])),
-    "Gather": lambda t, a: t[0].index_select(int(t[2]), t[1].reshape(-1).long())
-    if t[1].ndim
-    else t[0].select(int(t[2]), int(t[1])),
+    "Gather": lambda t, a: (
+        t[0].index_select(int(t[2]), t[1].reshape(-1).long()) if t[1].ndim else t[0].select(int(t[2]), int(t[1]))
+    ),
     "VariadicSplit": _split,
     "Slice": _slice,
     "Pad": _pad,
@@ -256,7 +264,9 @@ class EagerEngine:
         manager.register_pass(ConstantFolding())
         manager.run_passes(graph)
         self._graph = graph
-        self._nodes = [n for n in graph.get_ordered_ops() if n.get_type_name() not in ("Parameter", "Constant", "Result")]
+        self._nodes = [
+            n for n in graph.get_ordered_ops() if n.get_type_name() not in ("Parameter", "Constant", "Result")
+        ]
         unknown = sorted({n.get_type_name() for n in self._nodes} - set(OPS))
         if unknown:
             raise ValueError(f"expected ops of {sorted(OPS)}, got {unknown} in {spec.weights}")

@@ -35,8 +35,7 @@ def check_feeds(spec: EngineSpec, feeds: Tensors) -> int:
     for tensor in spec.inputs:
         fed = feeds[tensor.name]
         fits = len(fed.shape) == len(tensor.shape) and all(
-            isinstance(expected, str) or expected == got
-            for expected, got in zip(tensor.shape, fed.shape, strict=True)
+            isinstance(expected, str) or expected == got for expected, got in zip(tensor.shape, fed.shape, strict=True)
         )
         if not fits or fed.dtype != np.dtype(tensor.dtype) or len(fed) != batch:
             raise ValueError(

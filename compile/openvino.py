@@ -78,7 +78,9 @@ def read_graph(core: ov.Core, spec: EngineSpec, sizes: Mapping[str, int] | None 
     fixed = {"N": 1, **(sizes or {})}
     graph.reshape(
         {
-            graph.input(tensor.name): ov.PartialShape([fixed.get(s, -1) if isinstance(s, str) else s for s in tensor.shape])
+            graph.input(tensor.name): ov.PartialShape(
+                [fixed.get(s, -1) if isinstance(s, str) else s for s in tensor.shape]
+            )
             for tensor in spec.inputs
         }
     )

@@ -1,16 +1,15 @@
 """What every graph is: plain async Python over typed steps. No Ray.
 
-    class TryOn(Graph[TryOnRequest, TryOnResult]):
-        parse = uses(HumanParsing)
-        async def __call__(self, request): labels = await self.parse(...)
+class TryOn(Graph[TryOnRequest, TryOnResult]):
+    parse = uses(HumanParsing)
+    async def __call__(self, request): labels = await self.parse(...)
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NewType, Protocol, Self, TypeVar, overload
-
 from pathlib import Path
+from typing import Any, ClassVar, Generic, NewType, Protocol, Self, TypeVar, overload
 
 from deployments.base import In, Model, Out
 from modiste.telemetry import step

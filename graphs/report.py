@@ -53,7 +53,9 @@ def model_uses(graph: type[Graph[Request, Result]]) -> tuple[ModelUse, ...]:
     return tuple(uses)
 
 
-async def run(name: str, graph: Graph[Request, Result], request: Request, trace: Trace | None = None) -> Outcome[Result]:
+async def run(
+    name: str, graph: Graph[Request, Result], request: Request, trace: Trace | None = None
+) -> Outcome[Result]:
     """Run the graph once and report what it did."""
     trace = trace or Trace()
     started = perf_counter()

@@ -40,9 +40,7 @@ def test_crop_stays_inside_and_says_where_it_was() -> None:
 def test_pasting_an_untouched_patch_changes_nothing_much_and_nothing_outside() -> None:
     smooth = np.mgrid[:120, :160].sum(axis=0).astype(np.uint8)
     canvas = RGBImage(np.repeat(smooth[..., None], 3, axis=2))
-    matrix = similarity(
-        np.array([[60, 40], [100, 50]], np.float32), np.array([[40, 50], [90, 50]], np.float32)
-    )
+    matrix = similarity(np.array([[60, 40], [100, 50]], np.float32), np.array([[40, 50], [90, 50]], np.float32))
     patch = warp(canvas, matrix, 128, 128)
     mask = Mask(np.zeros((128, 128), np.uint8))
     mask[30:90, 30:90] = 255

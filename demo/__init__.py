@@ -1,0 +1,1 @@
+"""The demonstration: a client that shows all five flows, over HTTP, on the sample pictures."""
