@@ -22,7 +22,6 @@ from modiste.errors import LicenceRefused, NotFound, WeightsUnavailable
 from modiste.settings import settings
 from weights.convert import load_converter
 from weights.manifest import WeightEntry, WeightFile, digest, entry, files_digest, select
-from weights.sources import SCHEMES, open_member
 from weights.transfer import Progress
 
 CHUNK = 1 << 20
@@ -176,6 +175,9 @@ def _fetch_absent(entries: list[WeightEntry], progress: Progress) -> list[str]:
 def _fetch_origin(
     origin: tuple[str, str | None, str | None], targets: list[tuple[WeightFile, Path]], progress: Progress
 ) -> None:
+    # Here and not above: every replica imports this module, and none of them should carry an HTTP client.
+    from weights.sources import SCHEMES, open_member
+
     first = targets[0][0]
     if settings().offline and first.scheme != "file":
         names = ", ".join(file.name for file, _ in targets)
