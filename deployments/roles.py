@@ -183,43 +183,77 @@ class Matting(Model[RGBImage, Mask]):
     """The foreground object's soft outline, same size."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WarpInput:
-    """garment: cut out, straight alpha; labels, keypoints, person: of the person, all in one picture's coordinates."""
+Tuck = Literal["auto", "in", "out"]
+"""How an upper and a lower garment meet: as in the photo, upper inside, or upper hanging over."""
 
-    garment: RGBAImage
-    category: Category
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dressed:
+    """A person and what is known about them, all in one picture's coordinates; person: matte."""
+
     labels: LabelMap
     keypoints: Keypoints
     person: Mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarpInput:
+    """garment: cut out, straight alpha; category: None decides by the outline.
+
+    wearer: who wears the garment in its own picture, in that picture's coordinates; None for a garment laid flat
+    """
+
+    garment: RGBAImage
+    category: Category | None
+    tuck: Tuck
+    wearer: Dressed | None
+    person: Dressed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarpedGarment:
-    """layer: the garment in the person's picture, straight alpha; sleeve_reach: how far each sleeve goes along its
-    arm (left, right), 0 = shoulder, 1 = elbow, 2 = wrist."""
+    """layer: the garment in the person's picture, straight alpha.
+
+    pieces:       which piece lies where: 0 none, 1 torso or skirt, 2 and 3 sleeve or trouser half at the viewer's left
+                  and right
+    bare:         which part of the undressed body each pixel shows (`modiste.labels.BodyPart`): neck, arms, legs,
+                  OTHER for the trunk; BACKGROUND outside
+    unit:         width of the shoulders, pixels
+    sleeve_reach: how far each sleeve goes along its arm (left, right), 0 = shoulder, 1 = elbow, 2 = wrist
+    """
 
     layer: RGBAImage
+    category: Category
+    pieces: LabelMap
+    bare: LabelMap
+    unit: float
     sleeve_reach: tuple[float, float]
 
 
 class GarmentWarp(Model[WarpInput, WarpedGarment]):
-    """Bend a flat garment onto a body, piece by piece."""
+    """Bend a garment onto a body, piece by piece."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SynthesisInput:
-    """image, labels, keypoints, person: of the person; warped: the new garment in place."""
+    """background: None keeps the photo's, otherwise its new RGB colour."""
 
     image: RGBImage
-    labels: LabelMap
-    keypoints: Keypoints
-    person: Mask
+    person: Dressed
     warped: WarpedGarment
-    category: Category
+    tuck: Tuck
+    background: tuple[int, int, int] | None
 
 
-class GarmentSynthesis(Model[SynthesisInput, RGBImage]):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synthesis:
+    """agnostic: the person on grey without the garment that is replaced, arms and hair kept."""
+
+    image: RGBImage
+    agnostic: RGBImage
+
+
+class GarmentSynthesis(Model[SynthesisInput, Synthesis]):
     """The person wearing the warped garment, old garment gone, hair, arms and hands in front."""
 
 

@@ -1,0 +1,73 @@
+"""Bare arms, legs and necks painted where clothes hid them, in the person's own tone."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.layer_composer.fill import Colour, grain, spread
+from modiste.image import LabelMap
+from modiste.labels import BodyPart
+
+LIMBS = (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM, BodyPart.LEFT_LEG, BodyPart.RIGHT_LEG)
+ENOUGH = 60
+"""Pixels of visible skin from which a part's own tone is taken."""
+
+
+def tone(colour: Colour, labels: LabelMap, part: BodyPart) -> NDArray[np.float32]:
+    """Median Lab-like colour of the part, else of the other limbs, else of the neck and face."""
+    groups = ((part,), LIMBS, (BodyPart.NECK,), (BodyPart.FACE,))
+    for group in groups:
+        visible = cv2.erode(np.isin(labels, group).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        if np.count_nonzero(visible) >= ENOUGH:
+            pixels = colour[visible]
+            bright = pixels.sum(axis=1)
+            middle = (bright >= np.quantile(bright, 0.3)) & (bright <= np.quantile(bright, 0.9))
+            return np.asarray(np.median(pixels[middle], axis=0), np.float32)
+    return np.array([200, 160, 140], np.float32)
+
+
+def paint(colour: Colour, labels: LabelMap, bare: LabelMap, wanted: NDArray[np.bool_]) -> tuple[Colour, NDArray[np.float32]]:
+    """Skin for `wanted` pixels.
+
+    bare:    which part of the body each pixel shows when undressed (BodyPart), 0 outside
+    returns: colour; opacity [H, W] 0-1 of the painted skin, soft at the limbs' edges
+    """
+    painted, opacity = colour.copy(), np.zeros(labels.shape, np.float32)
+    for part in (BodyPart.NECK, *LIMBS):
+        area = bare == part
+        if not (area & wanted).any():
+            continue
+        own = labels == part
+        if part is BodyPart.NECK:
+            own = own | (labels == BodyPart.FACE)
+        known = cv2.erode(own.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        base = tone(colour, labels, part)
+        whole = area | own
+        profile = _roundness(whole) if part in LIMBS else np.ones(labels.shape, np.float32)
+        flat = np.broadcast_to(base, colour.shape) * profile[..., None]
+        # Near visible skin its own colours run on; farther away the plain tone takes over.
+        if np.count_nonzero(known) >= ENOUGH:
+            ratio = np.where(known[..., None], colour / np.maximum(flat, 8), 1.0).astype(np.float32)
+            near = np.clip(spread(ratio, known | ~_near(whole)), 0.6, 1.5)
+            blur = cv2.GaussianBlur(near, (0, 0), 0.006 * max(labels.shape))
+            flat = flat * blur
+        rough = flat + grain(colour, known)[..., None]
+        edge = cv2.GaussianBlur(area.astype(np.float32), (0, 0), 1.0)
+        edge = np.clip(edge * 2 - 0.5, 0, 1)
+        painted = np.where(edge[..., None] > 0, rough, painted).astype(np.float32)
+        opacity = np.maximum(opacity, edge)
+    return painted, opacity
+
+
+def _near(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    size = max(3, round(0.02 * max(area.shape)) | 1)
+    return cv2.dilate(area.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
+
+
+def _roundness(area: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Brightness across a limb: a cylinder lit from the front, darker towards its edges."""
+    depth = cv2.distanceTransform(area.astype(np.uint8), cv2.DIST_L2, 5)
+    widest = cv2.dilate(depth, np.ones((3, 3), np.uint8), iterations=max(2, round(0.02 * max(area.shape))))
+    across = np.clip(depth / np.maximum(widest, 1.0), 0, 1)
+    shape = np.sqrt(np.clip(1 - (1 - across) ** 2, 0, 1))
+    return cv2.GaussianBlur((0.72 + 0.32 * shape).astype(np.float32), (0, 0), 0.003 * max(area.shape))

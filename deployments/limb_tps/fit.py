@@ -1,0 +1,217 @@
+"""A flat garment's shape laid onto a body: the same landmarks, in the person's picture."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.limb_tps.body import Body
+from deployments.limb_tps.limbs import Limb
+from deployments.limb_tps.outline import COUNT
+from deployments.limb_tps.shapes import (
+    Half,
+    Leg,
+    Polyline,
+    SkirtShape,
+    Sleeve,
+    TopShape,
+    TrousersShape,
+    length,
+    resample,
+)
+from modiste.geometry import similarity, transform
+
+WORN = 0.84
+"""Width seen from the front over width laid flat: cloth goes around a body that has depth."""
+COLLAR = 0.2
+"""Half the width of a neck's base over the distance between the shoulder tips."""
+
+
+def fit_top(garment: TopShape, body: Body, hem_hint: float | None) -> TopShape:
+    """Shoulders, sides and sleeves of an upper garment or dress on a body.
+
+    hem_hint: picture row of the worn garment's hem; a new hem close to it is put there
+    """
+    scale = body.unit / garment.shoulder_width
+    shoulders = [_shoulder(garment.halves[side], body, side, garment.shoulder_width) for side in (0, 1)]
+    collar = float(np.mean([line[0, 1] for line in shoulders]))
+    rise = float(np.mean([half.shoulder[0, 1] for half in garment.halves]))
+    hems = []
+    for half in garment.halves:
+        drop = (float(half.side[-1, 1]) - rise) * scale
+        hems.append(collar + drop)
+    hem = float(np.mean(hems))
+    if hem_hint is not None and abs(hem - hem_hint) < 0.3 * body.unit:
+        hem = hem_hint
+    hem = max(hem, float(max(a[1] for a in body.armpits)) + 0.35 * body.unit)
+    halves = []
+    for side in (0, 1):
+        half = garment.halves[side]
+        line = _side(half, body, side, hem, scale, garment)
+        armhole = _armhole(half, shoulders[side][-1], body.armpits[side], side)
+        sleeve = None
+        if half.sleeve is not None:
+            sleeve = _sleeve(half.sleeve, body.arms[side], shoulders[side][-1], line[0], scale)
+        halves.append(Half(shoulder=shoulders[side], armhole=armhole, side=line, sleeve=sleeve))
+    return TopShape(
+        halves=(halves[0], halves[1]),
+        neckline=_follow(garment.neckline, shoulders[0][0], shoulders[1][0]),
+        hem=_follow(garment.hem, halves[0].side[-1], halves[1].side[-1]),
+    )
+
+
+def _shoulder(half: Half, body: Body, side: int, width: float) -> Polyline:
+    """From the garment's collar width outwards along the body's shoulder line."""
+    line = body.shoulders[side]
+    collar = abs(float(half.shoulder[0, 0] - half.shoulder[-1, 0])) / width
+    share = float(np.clip((0.5 - collar - COLLAR) / (0.5 - COLLAR), 0.0, 0.75))
+    dense = resample(line, 60)
+    return resample(dense[int(share * 59) :], len(half.shoulder))
+
+
+def _side(half: Half, body: Body, side: int, hem: float, scale: float, garment: TopShape) -> Polyline:
+    """Between body and garment: never inside the body, half as loose as the garment hangs."""
+    sign = (-1.0, 1.0)[side]
+    start = body.armpits[side]
+    v = (half.side[:, 1] - half.side[0, 1]) / max(float(half.side[-1, 1] - half.side[0, 1]), 1.0)
+    y = start[1] + v * (hem - start[1])
+    centre = (float(garment.halves[0].side[0, 0]) + float(garment.halves[1].side[0, 0])) / 2
+    middle = _middle(body, y)
+    own = np.abs(half.side[:, 0] - centre) * scale * WORN
+    fitted = sign * (body.side(side, y.astype(np.float32)) - middle)
+    below = np.clip((y - float(body.hips[:, 1].mean())) / (0.6 * body.unit), 0, 1)
+    loose = np.maximum(own - fitted, 0) * (0.45 + 0.5 * below)
+    loose = np.minimum(loose, (0.06 + 0.3 * below) * body.unit) * np.clip(v * 5, 0, 1)
+    x = middle + sign * (fitted + loose)
+    x[0] = start[0]
+    return np.column_stack([x, y]).astype(np.float32)
+
+
+def _middle(body: Body, y: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (body.side(0, y) + body.side(1, y)) / 2
+
+
+def _armhole(half: Half, tip: NDArray[np.float32], armpit: NDArray[np.float32], side: int) -> Polyline:
+    """The garment's armhole curve between the body's shoulder tip and armpit."""
+    return _follow(half.armhole, tip, armpit)
+
+
+def _follow(curve: Polyline, first: NDArray[np.float32], last: NDArray[np.float32]) -> Polyline:
+    """A curve moved, turned and scaled so that its ends meet two points."""
+    matrix = similarity(curve[[0, -1]], np.stack([first, last]).astype(np.float32))
+    return transform(curve, matrix)
+
+
+def _sleeve(sleeve: Sleeve, arm: Limb, tip: NDArray[np.float32], armpit: NDArray[np.float32], scale: float) -> Sleeve:
+    """Along the arm: as long as the garment's sleeve, at least as wide as the arm."""
+    first, _, _ = arm.at(0.0)
+    along = arm.axis - armpit
+    pit = 2 * float(np.argmin(np.einsum("ij,ij->i", along, along)[: len(arm.axis) // 2])) / (len(arm.axis) - 1)
+    reach = float(np.clip(sleeve.reach, pit + 0.12, 2.0))
+    flat = np.linalg.norm(resample(sleeve.outer, COUNT) - resample(sleeve.inner, COUNT), axis=1) / 2 * scale * WORN
+    v = np.linspace(0, 1, COUNT)
+    # With the arm down a cuff is nearly level; half of the slant of the flat sleeve is kept.
+    under = pit + reach * length(sleeve.inner) / max(length(sleeve.outer), 1.0)
+    inner_end = float(np.clip((reach + under) / 2, pit + 0.1, reach))
+    outer_at, inner_at = v * reach, pit + v * (inner_end - pit)
+    edges = []
+    for at, sign in ((outer_at, 1.0), (inner_at, -1.0)):
+        points, normals, radii = arm.at(at)
+        cloth = np.interp(at, pit + v * (reach - pit), flat)
+        widest = np.interp(at, [0.2, 0.6, 1.0], [1.06, 1.25, 1.35])
+        half_width = np.clip(cloth, 1.04 * radii, widest * radii)
+        edges.append(points + sign * normals * half_width[:, None])
+    outer, inner = edges
+    begin = max(1, int(np.searchsorted(outer_at, 0.22)))
+    outer = resample(np.concatenate([_around(first[0], tip, outer[begin]), outer[begin + 1 :]]), COUNT)
+    inner = inner + np.clip(1 - v * 3.0, 0, 1)[:, None] ** 1.5 * (armpit - inner[0])
+    return Sleeve(outer=outer.astype(np.float32), inner=inner.astype(np.float32), reach=reach)
+
+
+def _around(joint: NDArray[np.float32], start: NDArray[np.float32], end: NDArray[np.float32]) -> Polyline:
+    """An arc about the shoulder joint."""
+    a, b = start - joint, end - joint
+    first = np.arctan2(a[1], a[0])
+    turn = (np.arctan2(b[1], b[0]) - first + np.pi) % (2 * np.pi) - np.pi
+    t = np.linspace(0, 1, 8)
+    radius = np.hypot(*a) + (np.hypot(*b) - np.hypot(*a)) * t
+    angle = first + turn * t
+    arc: Polyline = (joint + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)).astype(np.float32)
+    return arc
+
+
+def fit_trousers(garment: TrousersShape, body: Body, waist_row: float, crotch: NDArray[np.float32]) -> TrousersShape:
+    """Waist to the body's sides, legs along its legs."""
+    waist = _waist(garment.waist, body, waist_row)
+    rise = float(garment.crotch[1] - garment.waist[[0, -1], 1].mean())
+    legs = []
+    for side in (0, 1):
+        leg, limb = garment.legs[side], body.legs[side]
+        inside = float(np.linalg.norm(leg.inner[-1] - leg.inner[0])) / max(rise, 1.0)
+        # A leg down to the ankle is about 2.9 times as long as the rise.
+        reach = float(np.clip(0.25 + 1.75 * inside / 2.7, 0.35, 2.0))
+        flat = np.linalg.norm(leg.outer - leg.inner, axis=1) / 2
+        scale = float(np.linalg.norm(waist[0] - waist[-1])) / max(float(np.linalg.norm(garment.waist[0] - garment.waist[-1])), 1)
+        v = np.linspace(0, 1, COUNT)
+        start = _reach_of_row(limb, float(crotch[1]))
+        points, normals, radii = limb.at(start + v * (reach - start))
+        width = np.clip(flat * scale * WORN, 1.03 * radii, 1.5 * radii)
+        inner = points - normals * width[:, None]
+        inner += np.clip(1 - v * 3, 0, 1)[:, None] * (crotch - inner[0])
+        outer_leg = points + normals * width[:, None]
+        share = length(leg.outer[: COUNT // 3]) and rise / max(float(np.ptp(leg.outer[:, 1])), 1.0)
+        hip_line = _hip_line(body, side, waist[(0, -1)[side]], float(crotch[1]), outer_leg[0])
+        outer = np.concatenate([resample(hip_line, 20), outer_leg[1:]])
+        outer = _by_share(outer, 20, share)
+        legs.append(Leg(outer=outer, inner=inner.astype(np.float32)))
+    return TrousersShape(waist=waist, crotch=crotch.astype(np.float32), legs=(legs[0], legs[1]))
+
+
+def _by_share(line: Polyline, split: int, share: float) -> Polyline:
+    """COUNT points, of which `share` of the way lies before index `split` of the line."""
+    wanted = np.linspace(0, 1, COUNT)
+    first, second = resample(line[:split], 200), resample(line[split - 1 :], 200)
+    points = [
+        first[int(199 * w / share)] if w < share else second[int(199 * (w - share) / max(1 - share, 1e-3))]
+        for w in wanted
+    ]
+    return np.stack(points).astype(np.float32)
+
+
+def _reach_of_row(limb: Limb, row: float) -> float:
+    below = np.flatnonzero(limb.axis[:, 1] >= row)
+    return 2 * float(below[0]) / (len(limb.axis) - 1) if len(below) else 0.2
+
+
+def _hip_line(body: Body, side: int, corner: NDArray[np.float32], row: float, end: NDArray[np.float32]) -> Polyline:
+    y = np.linspace(corner[1], row, 12).astype(np.float32)
+    x = body.side(side, y)
+    t = np.linspace(0, 1, 12)
+    x = x + (1 - t) * (corner[0] - x[0]) + t**2 * (end[0] - x[-1])
+    return np.column_stack([x, y]).astype(np.float32)
+
+
+def _waist(curve: Polyline, body: Body, row: float) -> Polyline:
+    y = np.float32([row])
+    ends = [np.array([float(body.side(side, y)[0]), row], np.float32) for side in (0, 1)]
+    return _follow(curve, ends[0], ends[1])
+
+
+def fit_skirt(garment: SkirtShape, body: Body, waist_row: float) -> SkirtShape:
+    """Sides from the waist over the hips, then as the skirt itself falls."""
+    waist = _waist(garment.waist, body, waist_row)
+    width = float(np.linalg.norm(waist[0] - waist[-1]))
+    scale = width / max(float(np.linalg.norm(garment.waist[0] - garment.waist[-1])), 1.0)
+    centre = garment.waist[[0, -1]].mean(axis=0)
+    sides = []
+    for side, sign in ((0, -1.0), (1, 1.0)):
+        line = garment.sides[side]
+        y = waist[(0, -1)[side], 1] + (line[:, 1] - line[0, 1]) * scale
+        middle = _middle(body, y.astype(np.float32))
+        own = np.abs(line[:, 0] - centre[0]) * scale
+        fitted = sign * (body.side(side, y.astype(np.float32)) - middle)
+        over_hips = y < float(body.hips[:, 1].max()) + 0.25 * body.unit
+        x = middle + sign * np.where(over_hips, np.maximum(fitted, own * 0.9), own)
+        x[0] = waist[(0, -1)[side], 0]
+        sides.append(np.column_stack([x, y]).astype(np.float32))
+    return SkirtShape(
+        waist=waist, sides=(sides[0], sides[1]), hem=_follow(garment.hem, sides[0][-1], sides[1][-1])
+    )

@@ -1,0 +1,151 @@
+"""Garment warp by thin-plate splines, one for each piece of the garment along its own limb.
+
+The garment's outline gives its landmarks (collar, shoulder tips, armpits, cuffs, hem; waist, crotch, leg hems), the
+person's keypoints, labels and matte give the same places on the body. Torso, sleeves and trouser halves are bent one
+by one with dense matching points along all their edges, and share the points of their seams.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.engine import Tensors
+from deployments.limb_tps.body import Body, find_body
+from deployments.limb_tps.fit import fit_skirt, fit_top, fit_trousers
+from deployments.limb_tps.limbs import Limb
+from deployments.limb_tps.neckline import find_neckline, open_neck
+from deployments.limb_tps.outline import lower_kind, measure
+from deployments.limb_tps.pieces import lay, pieces_of
+from deployments.limb_tps.shapes import Kind, Shape, TopShape
+from deployments.limb_tps.upright import prepare
+from deployments.roles import Category, Dressed, GarmentWarp, WarpedGarment, WarpInput
+from modiste.errors import CannotFit
+from modiste.image import LabelMap
+from modiste.labels import BodyPart
+from modiste.spec import ModelSpec, Resources
+
+MIN_SYMMETRY = 0.62
+"""Overlap of a garment with its mirror image, below which it is folded, twisted or not one garment."""
+
+
+class LimbTPS(GarmentWarp):
+    spec = ModelSpec(
+        id="limb_tps",
+        role="GarmentWarp",
+        paper="Bookstein, Principal Warps: Thin-Plate Splines, TPAMI 1989",
+        licence="ours",
+        engines={},
+        resources=Resources(cpus=1.0),
+    )
+
+    def postprocess(self, outputs: Tensors, x: WarpInput) -> WarpedGarment:
+        body = find_body(x.person.labels, x.person.keypoints, x.person.person)
+        cutout = prepare(x.garment, level=x.wearer is None)
+        if cutout.symmetry < MIN_SYMMETRY:
+            raise CannotFit("expected a garment seen straight from the front and spread out, got an uneven outline")
+        wanted: Kind | None = x.category if x.category != "lower" else lower_kind(cutout)  # type: ignore[assignment]
+        kind, shape = measure(cutout, wanted)
+        texture = cutout.texture
+        if isinstance(shape, TopShape):
+            shape = find_neckline(cutout, shape)
+            texture = open_neck(texture, shape)
+        category: Category = kind if kind in ("upper", "dress") else "lower"  # type: ignore[assignment]
+        target = _fit(shape, category, body, x)
+        height, width = x.person.labels.shape
+        layer, pieces = lay(texture, pieces_of(shape, target), height, width)
+        sleeves = [half.sleeve.reach if half.sleeve else 0.0 for half in target.halves] if isinstance(
+            target, TopShape
+        ) else [0.0, 0.0]
+        return WarpedGarment(
+            layer=layer,
+            category=category,
+            pieces=pieces,
+            bare=bare_body(body, x.person.labels, target if isinstance(target, TopShape) else None),
+            unit=body.unit,
+            sleeve_reach=(sleeves[1], sleeves[0]),
+        )
+
+
+def _fit(shape: Shape, category: Category, body: Body, x: WarpInput) -> Shape:
+    border = waistline(x.person, body)
+    hip_row = float(body.hips[:, 1].mean())
+    if isinstance(shape, TopShape):
+        hint = border if category == "upper" and x.tuck != "out" else None
+        return fit_top(shape, body, hint)
+    usual = hip_row - 0.42 * body.unit
+    row = border if border is not None else usual
+    hanging = x.tuck == "out" or (x.tuck == "auto" and row > hip_row - 0.2 * body.unit)
+    row = min(row, usual) if hanging else row
+    if row > x.person.labels.shape[0] - 0.25 * body.unit:
+        raise CannotFit("expected a photo that shows the hips, got one that ends above them")
+    from deployments.limb_tps.shapes import TrousersShape
+
+    if isinstance(shape, TrousersShape):
+        crotch = np.array([float(body.hips[:, 0].mean()), hip_row + 0.22 * body.unit], np.float32)
+        return fit_trousers(shape, body, row, crotch)
+    return fit_skirt(shape, body, row)
+
+
+def waistline(person: Dressed, body: Body) -> float | None:
+    """Row where the upper garment ends in front, None where the photo does not show it."""
+    centre = (body.armpits[0] + body.armpits[1]) / 2
+    half = 0.16 * body.unit
+    columns = slice(max(0, int(centre[0] - half)), max(1, int(centre[0] + half)))
+    block = person.labels[int(centre[1]) :, columns]
+    if block.size == 0:
+        return None
+    upper = block == BodyPart.UPPER_GARMENT
+    last = block.shape[0] - 1 - np.argmax(upper[::-1], axis=0)
+    row = float(np.median(last[upper.any(axis=0)])) if upper.any() else None
+    if row is None or row >= block.shape[0] - 3:
+        return None
+    return row + int(centre[1])
+
+
+def bare_body(body: Body, labels: LabelMap, top: TopShape | None) -> LabelMap:
+    """Where neck, trunk, arms and legs are under the clothes."""
+    height, width = labels.shape
+    bare = np.zeros((height, width), np.uint8)
+    rows = np.arange(body.top, min(height, int(body.hips[:, 1].max() + 0.3 * body.unit)))
+    trunk = np.concatenate(
+        [
+            body.shoulders[0],
+            body.shoulders[1],
+            np.stack([body.side(1, rows.astype(np.float32)), rows], 1),
+            np.stack([body.side(0, rows.astype(np.float32)), rows], 1)[::-1],
+        ]
+    )
+    _fill(bare, trunk, BodyPart.OTHER)
+    _fill(bare, _neck(body, top), BodyPart.NECK)
+    for side, (leg, arm) in enumerate(
+        ((BodyPart.RIGHT_LEG, BodyPart.RIGHT_ARM), (BodyPart.LEFT_LEG, BodyPart.LEFT_ARM))
+    ):
+        for limb, part, slim in ((body.legs[side], leg, 0.9), (body.arms[side], arm, 0.88)):
+            own = np.isin(labels, (part,))
+            factor = 1.0 if np.count_nonzero(own) > 0.5 * _area(limb) else slim
+            edge = np.concatenate(
+                [
+                    limb.axis + limb.normal * limb.radius[:, None] * factor,
+                    (limb.axis - limb.normal * limb.radius[:, None] * factor)[::-1],
+                ]
+            )
+            _fill(bare, edge, part)
+    return LabelMap(bare)
+
+
+def _neck(body: Body, top: TopShape | None) -> NDArray[np.float32]:
+    """The neck's base and the opening of the new garment below it."""
+    left, right = body.shoulders[0][0], body.shoulders[1][0]
+    line = top.neckline if top is not None else np.stack([left, right])
+    rise = np.array([0, 0.3 * body.unit], np.float32)
+    inward = 0.35 * (right - left)
+    return np.concatenate([line, [right - inward - rise, left + inward - rise]]).astype(np.float32)
+
+
+def _area(limb: Limb) -> float:
+    steps = np.linalg.norm(np.diff(limb.axis, axis=0), axis=1)
+    return float((steps * 2 * limb.radius[1:]).sum())
+
+
+def _fill(canvas: NDArray[np.uint8], outline: NDArray[np.float32], value: BodyPart) -> None:
+    cv2.fillPoly(canvas, [np.round(outline).astype(np.int32)], int(value))

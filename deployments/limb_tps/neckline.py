@@ -1,0 +1,77 @@
+"""The front edge of the neck opening: what shows above it is the inside of the back, which a neck hides."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.limb_tps.shapes import Polyline, TopShape
+from deployments.limb_tps.upright import Cutout
+from modiste.image import RGBAImage
+
+DEPTHS = np.arange(0.06, 0.62, 0.02)
+"""Depth of the opening below the collar points, over the shoulder width."""
+ROUNDNESS = (1.0, 1.5, 2.0, 3.0)
+"""Exponent of the curve: 1 a V, 2 a round neck, 3 a square one."""
+USUAL_DEPTH = 0.14
+
+
+def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
+    """Replace the outline's top edge between the collar points by the front edge of the opening."""
+    first, last = shape.halves[0].shoulder[0], shape.halves[1].shoulder[0]
+    width = shape.shoulder_width
+    lab = cv2.cvtColor(np.ascontiguousarray(cutout.texture[..., :3]), cv2.COLOR_RGB2LAB).astype(np.float32)
+    lab = cv2.GaussianBlur(lab, (0, 0), 0.012 * width)
+    band = max(2.0, 0.03 * width)
+    outline_dip = float(np.max(_below(shape.neckline, first, last))) / width
+    best, curve = 0.0, None
+    for depth in DEPTHS[outline_dip - 0.02 <= DEPTHS]:
+        for roundness in ROUNDNESS:
+            line = _curve(first, last, depth * width, roundness)
+            step = _step(lab, cutout.texture[..., 3], line[3:-3], band)
+            score = step * float(np.interp(depth, [0.06, 0.12, 0.3, 0.6], [0.75, 1.0, 0.95, 0.7]))
+            if score > best:
+                best, curve = score, line
+    if curve is None or best < 7.0:
+        depth = max(USUAL_DEPTH, outline_dip)
+        curve = _curve(first, last, depth * width, 2.0)
+    return replace(shape, neckline=curve)
+
+
+def _curve(first: Polyline, last: Polyline, depth: float, roundness: float) -> Polyline:
+    t = np.linspace(-1, 1, 21)
+    chord = first + (last - first) * ((t + 1) / 2)[:, None]
+    across = (last - first) / max(float(np.linalg.norm(last - first)), 1.0)
+    down = np.array([-across[1], across[0]])
+    line: Polyline = (chord + down * (depth * (1 - np.abs(t) ** roundness))[:, None]).astype(np.float32)
+    return line
+
+
+def _below(line: Polyline, first: Polyline, last: Polyline) -> NDArray[np.float32]:
+    across = (last - first) / max(float(np.linalg.norm(last - first)), 1.0)
+    offset: NDArray[np.float32] = (line - first) @ np.array([-across[1], across[0]], np.float32)
+    return offset
+
+
+def _step(lab: NDArray[np.float32], alpha: NDArray[np.uint8], line: Polyline, band: float) -> float:
+    """Colour difference across the curve that most of its length shows, in Lab units."""
+    sides = []
+    for offset in (-band, band):
+        x, y = line[:, 0], line[:, 1] + offset
+        sides.append(cv2.remap(lab, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0])
+    here = cv2.remap(alpha, line[:, 0], line[:, 1] + band, cv2.INTER_LINEAR)[:, 0]
+    difference = np.linalg.norm(sides[0] - sides[1], axis=1) * (here > 127)
+    return float(np.quantile(difference, 0.3))
+
+
+def open_neck(texture: RGBAImage, shape: TopShape) -> RGBAImage:
+    """Cut away what lies above the front edge between the collar points."""
+    line = shape.neckline
+    top = min(0.0, float(line[:, 1].min()) - texture.shape[0])
+    hole = np.concatenate([line, [[line[-1, 0], top], [line[0, 0], top]]])
+    mask = np.zeros(texture.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(hole * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    opened = texture.copy()
+    opened[..., 3] = np.minimum(texture[..., 3], 255 - mask)
+    return RGBAImage(opened)

@@ -1,0 +1,187 @@
+"""Garment pieces bent onto the body one by one and laid over each other without cracks.
+
+Neighbouring pieces share the points of their common seam, and each is cut with an overlap: where both lie, both show
+the same cloth.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.limb_tps.shapes import Polyline, Shape, SkirtShape, TopShape, TrousersShape, resample
+from deployments.limb_tps.spline import backward_map
+from modiste.geometry import Box
+from modiste.image import LabelMap, RGBAImage
+
+TORSO, LEFT_PIECE, RIGHT_PIECE = 1, 2, 3
+"""Values of the piece map; left and right as seen by the viewer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """target, source: matching points; cut, area: closed outlines on the garment and on the person."""
+
+    value: int
+    target: Polyline
+    source: Polyline
+    cut: Polyline
+    area: Polyline
+
+
+def top_pieces(garment: TopShape, body: TopShape) -> list[Piece]:
+    """Torso first, then the sleeves that lie over it."""
+    pieces = [
+        Piece(
+            value=TORSO,
+            target=_torso_points(body),
+            source=_torso_points(garment),
+            cut=_torso_outline(garment),
+            area=_torso_outline(body),
+        )
+    ]
+    for side, value in ((0, LEFT_PIECE), (1, RIGHT_PIECE)):
+        there, here = garment.halves[side].sleeve, body.halves[side].sleeve
+        if there is None or here is None:
+            continue
+        seams = garment.halves[side].armhole, body.halves[side].armhole
+        pieces.append(
+            Piece(
+                value=value,
+                target=_sleeve_points(here.outer, here.inner, seams[1]),
+                source=_sleeve_points(there.outer, there.inner, seams[0]),
+                cut=np.concatenate([seams[0][::-1], there.outer, there.inner[::-1]]),
+                area=np.concatenate([seams[1][::-1], here.outer, here.inner[::-1]]),
+            )
+        )
+    return pieces
+
+
+def _torso_points(shape: TopShape) -> Polyline:
+    left, right = shape.halves
+    lines = [shape.neckline, shape.hem]
+    for half in (left, right):
+        lines += [half.shoulder, half.armhole[1:], half.side[1:]]
+    # Cross lines keep stripes level between the sides.
+    across = [(left.side[i] + right.side[i])[None] / 2 for i in range(0, len(left.side) - 1, 3)]
+    return np.concatenate(lines + across).astype(np.float32)
+
+
+def _torso_outline(shape: TopShape) -> Polyline:
+    left, right = shape.halves
+    return np.concatenate(
+        [
+            shape.neckline,
+            right.shoulder,
+            right.armhole,
+            right.side,
+            shape.hem[::-1],
+            left.side[::-1],
+            left.armhole[::-1],
+            left.shoulder[::-1],
+        ]
+    )
+
+
+def _sleeve_points(outer: Polyline, inner: Polyline, seam: Polyline) -> Polyline:
+    cuff = resample(np.stack([outer[-1], inner[-1]]), 4)[1:-1]
+    middle = (outer[2:-1] + inner[2:-1]) / 2
+    return np.concatenate([outer, inner, seam[1:-1], cuff, middle]).astype(np.float32)
+
+
+def trousers_pieces(garment: TrousersShape, body: TrousersShape) -> list[Piece]:
+    """Two halves that meet at the middle, from waist to crotch."""
+    pieces = []
+    for side, value in ((0, LEFT_PIECE), (1, RIGHT_PIECE)):
+        points, outlines = [], []
+        for shape in (body, garment):
+            leg, n = shape.legs[side], len(shape.waist)
+            waist = shape.waist[: n // 2 + 1] if side == 0 else shape.waist[: n // 2 - 1 : -1]
+            middle = resample(np.stack([waist[-1], shape.crotch]), 6)
+            hem = resample(np.stack([leg.outer[-1], leg.inner[-1]]), 5)[1:-1]
+            points.append(np.concatenate([waist, leg.outer[1:], leg.inner, middle[1:-1], hem]))
+            outlines.append(np.concatenate([waist, middle, leg.inner, leg.outer[::-1]]))
+        pieces.append(Piece(value=value, target=points[0], source=points[1], cut=outlines[1], area=outlines[0]))
+    return pieces
+
+
+def skirt_pieces(garment: SkirtShape, body: SkirtShape) -> list[Piece]:
+    points, outlines = [], []
+    for shape in (body, garment):
+        left, right = shape.sides
+        across = [(left[i] + right[i])[None] / 2 for i in range(2, len(left) - 1, 3)]
+        points.append(np.concatenate([shape.waist, left[1:], right[1:], shape.hem[1:-1], *across]))
+        outlines.append(np.concatenate([shape.waist, right, shape.hem[::-1], left[::-1]]))
+    return [Piece(value=TORSO, target=points[0], source=points[1], cut=outlines[1], area=outlines[0])]
+
+
+def pieces_of(garment: Shape, body: Shape) -> list[Piece]:
+    if isinstance(garment, TopShape) and isinstance(body, TopShape):
+        return top_pieces(garment, body)
+    if isinstance(garment, TrousersShape) and isinstance(body, TrousersShape):
+        return trousers_pieces(garment, body)
+    if isinstance(garment, SkirtShape) and isinstance(body, SkirtShape):
+        return skirt_pieces(garment, body)
+    raise TypeError(f"expected two shapes of one kind, got {type(garment).__name__} and {type(body).__name__}")
+
+
+def lay(texture: RGBAImage, pieces: list[Piece], height: int, width: int) -> tuple[RGBAImage, LabelMap]:
+    """Bend and stack the pieces.
+
+    texture: the upright garment, straight alpha
+    returns: [height, width, 4] layer, straight alpha; [height, width] piece map, 0 where there is no cloth
+    """
+    premultiplied = np.zeros((height, width, 3), np.float32)
+    covered = np.zeros((height, width), np.float32)
+    owner = np.zeros((height, width), np.uint8)
+    for piece in pieces:
+        box, colour, alpha = _bend(texture, piece, height, width)
+        if box is None:
+            continue
+        rows, columns = slice(int(box.top), int(box.bottom)), slice(int(box.left), int(box.right))
+        under = 1 - alpha
+        premultiplied[rows, columns] = premultiplied[rows, columns] * under[..., None] + colour * alpha[..., None]
+        covered[rows, columns] = covered[rows, columns] * under + alpha
+        owner[rows, columns][alpha > 0.5] = piece.value
+    colour = premultiplied / np.maximum(covered, 1e-3)[..., None]
+    layer = np.dstack([np.clip(colour, 0, 255), covered * 255])
+    return RGBAImage(np.rint(layer).astype(np.uint8)), LabelMap(owner)
+
+
+def _bend(
+    texture: RGBAImage, piece: Piece, height: int, width: int
+) -> tuple[Box | None, NDArray[np.float32], NDArray[np.float32]]:
+    span = float(np.ptp(piece.area, axis=0).max())
+    margin = 0.05 * span + 4
+    low, high = piece.area.min(axis=0) - margin, piece.area.max(axis=0) + margin
+    box = Box(float(low[0]), float(low[1]), float(high[0]), float(high[1])).clipped(height, width)
+    if box.width < 2 or box.height < 2:
+        return None, np.zeros((0, 0, 3), np.float32), np.zeros((0, 0), np.float32)
+    source = backward_map(piece.target, piece.source, box, smoothing=1e-4)
+    # The torso is cut at the seam; what lies over it reaches across softly.
+    overlap = 0.0 if piece.value == TORSO else 0.03 * float(np.ptp(piece.source, axis=0).max())
+    cut = _filled(piece.cut, texture.shape[0], texture.shape[1], np.zeros(2), overlap + 1)
+    if overlap:
+        cut = cv2.GaussianBlur(cut, (0, 0), 0.4 * overlap)
+    area = _filled(piece.area, int(box.height), int(box.width), np.array([box.left, box.top]), 0.02 * span + 3)
+    shrink = float(np.ptp(piece.source, axis=0).max()) / max(span, 1.0)
+    cloth = texture
+    if shrink > 1.6:
+        # Fine patterns would flicker when only every second pixel is read.
+        cloth = RGBAImage(cv2.GaussianBlur(texture, (0, 0), 0.35 * shrink))
+    x, y = source[..., 0], source[..., 1]
+    colour = cv2.remap(cloth[..., :3], x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    alpha = cv2.remap(texture[..., 3], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    inside = cv2.remap(cut, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    opacity = alpha.astype(np.float32) / 255 * np.minimum(inside, area).astype(np.float32) / 255
+    return box, colour.astype(np.float32), opacity
+
+
+def _filled(outline: Polyline, height: int, width: int, origin: NDArray[np.float64], grow: float) -> NDArray[np.uint8]:
+    """Anti-aliased polygon, grown by some pixels."""
+    mask = np.zeros((height, width), np.uint8)
+    shifted = np.round((outline - origin) * 16).astype(np.int32)
+    cv2.fillPoly(mask, [shifted], 255, cv2.LINE_AA, 4)
+    size = 2 * int(grow) + 1
+    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))

@@ -1,0 +1,126 @@
+"""A garment cut-out made ready to measure: one piece, upright, at working size."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from modiste.errors import NoGarment
+from modiste.image import Mask, RGBAImage
+
+WORK_SIZE = 900
+"""Long side of the prepared cut-out, pixels."""
+SYMMETRY_SIZE = 96
+TILTS = np.arange(-24, 25, 3)
+MARGIN = 0.06
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutout:
+    """texture: upright garment, straight alpha; mask: its one solid piece; axis: x of its middle line;
+    symmetry: 0-1, overlap with its own mirror image."""
+
+    texture: RGBAImage
+    mask: Mask
+    axis: float
+    symmetry: float
+
+
+def prepare(garment: RGBAImage, *, level: bool) -> Cutout:
+    """Keep the largest piece, turn it upright by its own symmetry, crop and scale.
+
+    level:  False leaves the rotation alone (garments cut from a worn picture)
+    raises: NoGarment
+    """
+    alpha = garment[..., 3]
+    solid = _largest_piece(alpha)
+    share = float(np.count_nonzero(solid)) / solid.size
+    if share < 0.02:
+        raise NoGarment(f"expected a garment that fills at least 2 % of its picture, got {share:.1%}")
+    if share > 0.97:
+        raise NoGarment("expected a garment that stands out from its background, got one without an outline")
+    tilt, _, _ = _best_mirror(solid, TILTS if level else np.zeros(1))
+    texture, mask = _turn(garment, solid, float(tilt))
+    _, offset, symmetry = _best_mirror(mask, np.zeros(1))
+    left, _, width, _ = cv2.boundingRect(mask)
+    return Cutout(texture=texture, mask=mask, axis=left + width / 2 + offset, symmetry=symmetry)
+
+
+def _largest_piece(alpha: NDArray[np.uint8]) -> Mask:
+    solid = (alpha > 127).astype(np.uint8)
+    # Hanger hooks, tags and threads are thinner than any sleeve.
+    size = max(3, round(0.012 * max(alpha.shape)) | 1)
+    opened = cv2.morphologyEx(solid, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(opened)
+    if count < 2:
+        raise NoGarment("expected a picture of one garment, got none")
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    largest = int(np.argmax(areas)) + 1
+    if areas.size > 1 and np.partition(areas, -2)[-2] > 0.35 * areas.max():
+        raise NoGarment("expected a picture of one garment, got several separate ones")
+    piece = (pieces == largest).astype(np.uint8)
+    outlines, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros_like(piece)
+    cv2.drawContours(filled, outlines, -1, 1, cv2.FILLED)
+    # Gaps between a sleeve and the torso stay open; pin holes of the matte are closed.
+    holes = cv2.connectedComponentsWithStats(filled - piece)
+    small = np.isin(holes[1], 1 + np.flatnonzero(holes[2][1:, cv2.CC_STAT_AREA] < 0.004 * piece.sum()))
+    return Mask(((piece > 0) | small).astype(np.uint8) * 255)
+
+
+def _best_mirror(mask: Mask, tilts: NDArray[np.int_] | NDArray[np.float64]) -> tuple[float, float, float]:
+    """Tilt in degrees, shift of the axis from the box's centre in pixels, overlap 0-1."""
+    scale = SYMMETRY_SIZE / max(mask.shape)
+    small = cv2.resize(mask, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    pad = SYMMETRY_SIZE // 3
+    small = np.pad(small, pad)
+    ys, xs = np.nonzero(small > 127)
+    centre = (float(xs.mean()), float(ys.mean()))
+    best = (0.0, 0.0, -1.0)
+    for tilt in tilts:
+        matrix = cv2.getRotationMatrix2D(centre, float(tilt), 1.0)
+        turned = cv2.warpAffine(small, matrix, small.shape[::-1]) > 127
+        columns = np.flatnonzero(turned.any(axis=0))
+        middle = (columns[0] + columns[-1]) / 2
+        for shift in np.arange(-8, 9):
+            axis = middle + shift / 2
+            mirrored = _mirror(turned, axis)
+            overlap = np.count_nonzero(turned & mirrored) / max(1, np.count_nonzero(turned | mirrored))
+            # A straight garment stays straight: small tilts must pay for themselves.
+            score = overlap - 0.0012 * abs(float(tilt))
+            if score > best[2]:
+                best = (float(tilt), float(shift / 2 / scale), float(score))
+    return best
+
+
+def _mirror(mask: NDArray[np.bool_], axis: float) -> NDArray[np.bool_]:
+    columns = np.round(2 * axis - np.arange(mask.shape[1])).astype(int)
+    inside = (columns >= 0) & (columns < mask.shape[1])
+    mirrored = np.zeros_like(mask)
+    mirrored[:, inside] = mask[:, columns[inside]]
+    return mirrored
+
+
+def _turn(garment: RGBAImage, solid: Mask, tilt: float) -> tuple[RGBAImage, Mask]:
+    """Rotate, crop to the garment with a margin and scale to WORK_SIZE; colour is carried premultiplied."""
+    height, width = solid.shape
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), tilt, 1.0)
+    points = cv2.findNonZero(solid).reshape(-1, 2).astype(np.float64) @ matrix[:, :2].T + matrix[:, 2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = WORK_SIZE / float(max(high - low) * (1 + 2 * MARGIN))
+    matrix = scale * np.column_stack([matrix[:, :2], matrix[:, 2] - low + MARGIN * max(high - low)])
+    size = tuple(int(np.ceil(v)) for v in scale * (high - low + 2 * MARGIN * max(high - low)))
+    kept = cv2.dilate(solid, np.ones((5, 5), np.uint8))
+    colour = np.dstack([garment[..., :3], np.minimum(garment[..., 3], kept)])
+    if scale < 0.5:
+        factor = scale * 1.5
+        colour = cv2.resize(colour, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        solid = Mask(cv2.resize(solid, colour.shape[1::-1], interpolation=cv2.INTER_AREA))
+        to_full = np.array([[1 / factor, 0, 0.5 / factor - 0.5], [0, 1 / factor, 0.5 / factor - 0.5], [0, 0, 1]])
+        matrix = matrix @ to_full
+    flags = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
+    texture = cv2.warpAffine(colour, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    texture[..., 3] = cv2.warpAffine(colour[..., 3], matrix, size, flags=cv2.INTER_LINEAR)
+    mask = cv2.warpAffine(solid, matrix, size, flags=cv2.INTER_LINEAR)
+    return RGBAImage(texture), Mask((mask > 127).astype(np.uint8) * 255)
