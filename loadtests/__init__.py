@@ -1,0 +1,1 @@
+"""Benchmarks as commands: figures come from here and from nowhere else."""
