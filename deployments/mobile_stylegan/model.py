@@ -4,20 +4,20 @@ Belousov, "MobileStyleGAN: A Lightweight Convolutional Neural Network for High-F
 arXiv:2104.04767; truncation as in Karras et al., StyleGAN, CVPR 2019, arXiv:1812.04948.
 """
 
-from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.engine import Engine, Tensors
+from compile.engine import Tensors
 from deployments.roles import FaceGeneration, FaceSeed
 from modiste.image import RGBImage
 from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
 
 LATENT = 512
 SIDE = 1024
-MEAN_OVER = 4096
-"""Latents whose styles are averaged for the mean face; part of what a seed means, as is their seed, 0."""
+MEAN_STYLE: NDArray[np.float32] = np.load(Path(__file__).with_name("mean_style.npy"))
+"""[1, 512], the style of the mean face, over 4096 latents. Kept, not computed, so that it is the same bits everywhere."""
 
 
 class MobileStyleGAN(FaceGeneration):
@@ -45,14 +45,9 @@ class MobileStyleGAN(FaceGeneration):
         resources=Resources(gpu_memory_mb=1500, cpus=1.0),
     )
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
-        super().__init__(engines)
-        many = np.random.Generator(np.random.PCG64(0)).standard_normal((MEAN_OVER, LATENT), np.float32)
-        self.mean_style = engines["mapping"]({"var": many})["style"].mean(axis=0, dtype=np.float64).astype(np.float32)
-
     def preprocess(self, x: FaceSeed) -> Tensors:
         style = self.engines["mapping"]({"var": latent(x.seed)})["style"]
-        return {"style": self.mean_style + np.float32(x.truncation) * (style - self.mean_style)}
+        return {"style": MEAN_STYLE + np.float32(x.truncation) * (style - MEAN_STYLE)}
 
     def infer(self, feeds: Tensors) -> Tensors:
         return self.engines["synthesis"](feeds)
@@ -65,3 +60,11 @@ class MobileStyleGAN(FaceGeneration):
 def latent(seed: int) -> NDArray[np.float32]:
     """float32 [1, 512]: the normal z of a seed, the same with every numpy that keeps PCG64's stream."""
     return np.random.Generator(np.random.PCG64(seed)).standard_normal((1, LATENT), np.float32)
+
+
+if __name__ == "__main__":
+    from deployments import open_model
+
+    many = np.random.Generator(np.random.PCG64(0)).standard_normal((4096, LATENT), np.float32)
+    styles = open_model("mobile_stylegan").engines["mapping"]({"var": many})["style"]
+    np.save(Path(__file__).with_name("mean_style.npy"), styles.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32))
