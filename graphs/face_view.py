@@ -25,20 +25,29 @@ class Cutting:
         return _moved(points, invert(self.matrix))
 
 
-def cut_out(image: RGBImage, face: Face, *, margin: float, smallest: int, largest: int) -> Cutting:
+def cut_out(
+    image: RGBImage, face: Face, *, margin: float, smallest: int, largest: int, upright: bool = False
+) -> Cutting:
     """A square around a face; beyond the picture its edge is repeated.
 
     margin:   side of the square over the longer side of the face's box
     smallest: small faces are enlarged to this many pixels, which landmarks and parsing need
     largest:  large ones are shrunk to this many
+    upright:  turn the square with the head, until the eyes are level
     """
-    (x, y), side = face.box.centre, max(face.box.width, face.box.height, 4.0) * margin
-    pixels = int(np.clip(round(side), smallest, largest))
+    (x, y), side = face.box.centre, max(4, round(max(face.box.width, face.box.height) * margin))
+    pixels = int(np.clip(side, smallest, largest))
     scale = pixels / side
+    if pixels == side:
+        # Whole-pixel corners: nothing is resampled.
+        x, y = round(x - side / 2) + side / 2, round(y - side / 2) + side / 2
+    across = face.eyes[1].astype(np.float64) - face.eyes[0]
+    turn = np.arctan2(across[1], across[0]) if upright else 0.0
+    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    linear = np.array([[cos, sin], [-sin, cos]])
     # Box coordinates are edges, point coordinates pixel centres.
-    corner = np.array([x - side / 2, y - side / 2])
-    shift = -corner * scale + 0.5 * scale - 0.5
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    shift = (pixels - 1) / 2 - linear @ np.array([x - 0.5, y - 0.5])
+    matrix = np.column_stack([linear, shift])
     return Cutting(warp(image, matrix, pixels, pixels), matrix)
 
 

@@ -1,0 +1,1 @@
+"""Classical make-up transfer: colours of a reference, region by region."""

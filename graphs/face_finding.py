@@ -1,0 +1,113 @@
+"""All faces of a picture, each cut out upright and understood: mesh and parsing on its crop."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deployments.roles import Face, FaceMesh, FaceView, LandmarksInput
+from graphs.base import Step
+from graphs.face_view import Cutting, cut_out
+from modiste.geometry import Box, bounding_box, transform
+from modiste.image import LabelMap, Landmarks, RGBImage
+
+Detect = Step[RGBImage, tuple[Face, ...]]
+Mesh = Step[LandmarksInput, FaceMesh]
+Parse = Step[RGBImage, LabelMap]
+
+SURE = 0.5
+"""Mesh score under which what was detected is not taken for a face that shows eyes, nose and mouth."""
+_SAME = 0.3
+"""Overlap from which on two detectors mean the same face."""
+_INSIDE = 0.7
+"""Share of a box inside another from which on they mean the same face, however different their sizes."""
+_FIRST_MARGIN, _FIRST_SIDE = 2.2, 256
+"""The first crop is generous, as detectors disagree on what belongs to a face."""
+_RIGHT_EYE, _LEFT_EYE = (33, 133), (362, 263)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """face: in the picture, box and eyes taken from the mesh; sureness: the mesh's score."""
+
+    face: Face
+    sureness: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closeup:
+    """A face on its own crop; view: in the crop's coordinates."""
+
+    cutting: Cutting
+    view: FaceView
+
+
+async def find(picture: RGBImage, near: Detect, small: Detect) -> list[Face]:
+    """Every face that either detector sees, once each, from left to right."""
+    close, rest = await asyncio.gather(near(picture), small(picture))
+    found: list[Face] = []
+    for face in sorted((*close, *rest), key=lambda face: -face.score):
+        if not any(_same(face.box, other.box) for other in found):
+            found.append(face)
+    return sorted(found, key=lambda face: face.box.centre[0])
+
+
+async def look(picture: RGBImage, faces: Sequence[Face], mesh: Mesh) -> list[Sight]:
+    """Where each detected face lies exactly, and whether it is one: by a mesh on a first, generous crop."""
+    cuttings = [
+        cut_out(picture, face, margin=_FIRST_MARGIN, smallest=_FIRST_SIDE, largest=_FIRST_SIDE) for face in faces
+    ]
+    meshes = await mesh.many(
+        [
+            LandmarksInput(image=cutting.image, face=_inward(face, cutting))
+            for face, cutting in zip(faces, cuttings, strict=True)
+        ]
+    )
+    return [
+        Sight(face=_outline(cutting.outward(found.points), face.score), sureness=found.score)
+        for face, cutting, found in zip(faces, cuttings, meshes, strict=True)
+    ]
+
+
+async def close_up(
+    picture: RGBImage, faces: Sequence[Face], mesh: Mesh, parse: Parse, *, margin: float, smallest: int, largest: int
+) -> list[Closeup]:
+    """Cut each face out upright, and understand it there."""
+    cuttings = [
+        cut_out(picture, face, margin=margin, smallest=smallest, largest=largest, upright=True) for face in faces
+    ]
+    inputs = [
+        LandmarksInput(image=cutting.image, face=_inward(face, cutting))
+        for face, cutting in zip(faces, cuttings, strict=True)
+    ]
+    meshes, labels = await asyncio.gather(mesh.many(inputs), parse.many([cutting.image for cutting in cuttings]))
+    return [
+        Closeup(cutting=cutting, view=FaceView(image=cutting.image, landmarks=found.points, labels=parts))
+        for cutting, found, parts in zip(cuttings, meshes, labels, strict=True)
+    ]
+
+
+def _same(one: Box, other: Box) -> bool:
+    if one.iou(other) > _SAME:
+        return True
+    union = one.area + other.area
+    overlap = one.iou(other) * union / (1 + one.iou(other))
+    return overlap > _INSIDE * min(one.area, other.area)
+
+
+def _inward(face: Face, cutting: Cutting) -> Face:
+    """A face of the picture, in the coordinates of a crop."""
+    corners = np.array([[face.box.left, face.box.top], [face.box.right, face.box.bottom]], np.float32)
+    scale = float(np.sqrt(abs(np.linalg.det(cutting.matrix[:, :2]))))
+    # Box coordinates are edges, point coordinates pixel centres; a turned box keeps its size.
+    x, y = transform((corners.mean(axis=0) - 0.5)[None], cutting.matrix)[0] + 0.5
+    w, h = face.box.width * scale / 2, face.box.height * scale / 2
+    box = Box(float(x - w), float(y - h), float(x + w), float(y + h))
+    return Face(box=box, score=face.score, eyes=transform(face.eyes, cutting.matrix))
+
+
+def _outline(points: Landmarks, score: float) -> Face:
+    """The face that a mesh lies on."""
+    eyes = np.stack([points[list(corners), :2].mean(axis=0) for corners in (_RIGHT_EYE, _LEFT_EYE)])
+    return Face(box=bounding_box(points), score=score, eyes=eyes[np.argsort(eyes[:, 0])].astype(np.float32))

@@ -1,0 +1,300 @@
+"""Virtual model: the faces in a photo replaced by a virtual face, and made up on request.
+
+Every face is cut out upright and enlarged, understood there (mesh, parsing), swapped there, and laid back so that
+no pixel outside the face changes. The new face is always a generated one, named by its token.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from deployments.roles import (
+    Face,
+    FaceDetection,
+    FaceGeneration,
+    FaceLandmarks,
+    FaceParsing,
+    FaceRestoration,
+    FaceSeed,
+    FaceSwap,
+    FaceView,
+    IdentityEmbedding,
+    IdentityInput,
+    LandmarksInput,
+    MakeupInput,
+    MakeupTransfer,
+    RestorationInput,
+    SmallFaceDetection,
+    SwapInput,
+)
+from graphs.base import Graph, uses
+from graphs.face_finding import SURE, Closeup, Sight, close_up, find, look
+from graphs.face_paste import lay_back
+from graphs.face_token import decode
+from modiste.errors import InvalidOption, NoFace
+from modiste.geometry import Box, bounding_box
+from modiste.image import RGBImage
+from modiste.telemetry import step
+
+SMALLEST_FACE = 20
+"""Longer side of a face, pixels of the photo, under which it is skipped."""
+MARGIN, SMALLEST_CROP, LARGEST_CROP = 1.55, 448, 1024
+FINEST = 1.6
+"""How many times finer than the virtual face the photo may be before the new face is restored."""
+_RESTORED_SIDE = 256
+"""Side of the crop that is restored, pixels: what super-resolution on a CPU can bear."""
+
+
+class VirtualModelOptions(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    face: str = Field(description="token of the virtual face, as virtual_faces returns it")
+    faces: Literal["all"] | tuple[int, ...] = Field(
+        default="all", description='which faces of the photo: "all", or numbers from 0, counted from left to right'
+    )
+    tone: float = Field(
+        default=1.0, ge=0, le=1, description="skin colour, 0 = the virtual face's own, 1 = the photo's (ratio)"
+    )
+    restore: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="super-resolution of the new face: where the photo is finer than the virtual face, always, never",
+    )
+    lips: float = Field(default=1.0, ge=0, le=1, description="strength of the reference's lip make-up (ratio)")
+    eyes: float = Field(default=1.0, ge=0, le=1, description="strength of the reference's eye shadow (ratio)")
+    skin: float = Field(default=0.5, ge=0, le=1, description="strength of the reference's foundation (ratio)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualModelRequest:
+    """photo: with at least one face; makeup: a portrait whose make-up the new faces wear."""
+
+    photo: RGBImage
+    makeup: RGBImage | None = None
+    options: VirtualModelOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceReport:
+    """index: from left to right; box: left, top, right, bottom in pixels of the photo; cosines: of the new face's
+    identity embedding, None where the face was not replaced; skipped: why it was not, None where it was."""
+
+    index: int
+    box: tuple[float, float, float, float]
+    cosine_to_source: float | None
+    cosine_to_original: float | None
+    skipped: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualModelResult:
+    """image: the photo with its new faces, equal to it everywhere else; face, seed, truncation: who was put in."""
+
+    image: RGBImage
+    faces: tuple[FaceReport, ...]
+    face: str
+    seed: int
+    truncation: float
+
+
+class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
+    request = VirtualModelRequest
+    result = VirtualModelResult
+
+    detect = uses(FaceDetection)
+    detect_small = uses(SmallFaceDetection)
+    landmarks = uses(FaceLandmarks)
+    parse = uses(FaceParsing)
+    embed = uses(IdentityEmbedding)
+    generate = uses(FaceGeneration)
+    swap = uses(FaceSwap)
+    makeup = uses(MakeupTransfer)
+    restore = uses(FaceRestoration)
+
+    async def __call__(self, request: VirtualModelRequest) -> VirtualModelResult:
+        options, photo = request.options, request.photo
+        seed = decode(options.face)
+        (sights, reasons, targets), source, reference = await asyncio.gather(
+            self._targets(photo, options.faces), self._source(seed), self._reference(request.makeup)
+        )
+        swapped = await self.swap.many(
+            [SwapInput(source=source, target=target.view, tone=options.tone) for target in targets.values()]
+        )
+        patches = [face.image for face in swapped]
+        patches = await self._made_up(patches, list(targets.values()), reference, options)
+        patches = await self._restored(patches, source, list(targets.values()), options.restore)
+        image = photo
+        with step("paste"):
+            for target, face, patch in zip(targets.values(), swapped, patches, strict=True):
+                image = lay_back(image, patch, face.mask, target.cutting.matrix)
+        cosines = await self._cosines(patches, list(targets.values()), source)
+        found = dict(zip(targets, cosines, strict=True))
+        return VirtualModelResult(
+            image=image,
+            faces=tuple(
+                FaceReport(
+                    index=index,
+                    box=_rounded(sight.face.box),
+                    cosine_to_source=found[index][0] if index in found else None,
+                    cosine_to_original=found[index][1] if index in found else None,
+                    skipped=reason,
+                )
+                for index, (sight, reason) in enumerate(zip(sights, reasons, strict=True))
+            ),
+            face=options.face,
+            seed=seed.seed,
+            truncation=seed.truncation,
+        )
+
+    async def _targets(
+        self, photo: RGBImage, chosen: Literal["all"] | tuple[int, ...]
+    ) -> tuple[list[Sight], list[str | None], dict[int, Closeup]]:
+        """Everyone in the photo from left to right, why each is left alone, and those who are not."""
+        detected = await find(photo, self.detect, self.detect_small)
+        if not detected:
+            raise NoFace("expected a photo with at least one face, got one in which none was found")
+        wanted = set(range(len(detected))) if chosen == "all" else set(chosen)
+        beyond = sorted(wanted - set(range(len(detected))))
+        if beyond or not wanted:
+            raise InvalidOption(
+                f"expected face numbers from 0 to {len(detected) - 1}, as counted from left to right, got {chosen}"
+            )
+        sights = await look(photo, detected, self.landmarks)
+        reasons = [_reason(sight, index in wanted) for index, sight in enumerate(sights)]
+        kept = [index for index, reason in enumerate(reasons) if reason is None]
+        if not kept:
+            raise NoFace(
+                "expected at least one face that can be replaced, got "
+                + "; ".join(f"face {i}: {reasons[i]}" for i in sorted(wanted))
+            )
+        closeups = await self._close_up(photo, [sights[i].face for i in kept])
+        return sights, reasons, dict(zip(kept, closeups, strict=True))
+
+    async def _close_up(self, picture: RGBImage, faces: Sequence[Face]) -> list[Closeup]:
+        return await close_up(
+            picture, faces, self.landmarks, self.parse, margin=MARGIN, smallest=SMALLEST_CROP, largest=LARGEST_CROP
+        )
+
+    async def _source(self, seed: FaceSeed) -> FaceView:
+        """The virtual face; it is generated in place, so it needs no detector."""
+        image = await self.generate(seed)
+        side = image.shape[0] / 1024
+        # Where the FFHQ template puts face and eyes (Karras et al., CVPR 2019, arXiv:1812.04948).
+        template = Face(
+            box=Box(210 * side, 270 * side, 814 * side, 960 * side),
+            score=1.0,
+            eyes=np.array([[385, 480], [639, 480]], np.float32) * np.float32(side),
+        )
+        mesh, labels = await asyncio.gather(
+            self.landmarks(LandmarksInput(image=image, face=template)), self.parse(image)
+        )
+        return FaceView(image=image, landmarks=mesh.points, labels=labels)
+
+    async def _reference(self, makeup: RGBImage | None) -> FaceView | None:
+        if makeup is None:
+            return None
+        detected = await find(makeup, self.detect, self.detect_small)
+        sights = [sight for sight in await look(makeup, detected, self.landmarks) if sight.sureness >= SURE]
+        if not sights:
+            raise NoFace("expected a make-up reference with a face, got one in which none was found")
+        largest = max((sight.face for sight in sights), key=lambda face: face.box.area)
+        return (await self._close_up(makeup, [largest]))[0].view
+
+    async def _made_up(
+        self,
+        patches: list[RGBImage],
+        targets: Sequence[Closeup],
+        reference: FaceView | None,
+        options: VirtualModelOptions,
+    ) -> list[RGBImage]:
+        if reference is None:
+            return patches
+        meshes, labels = await asyncio.gather(
+            self.landmarks.many(
+                [LandmarksInput(image=p, face=_face_of(t)) for p, t in zip(patches, targets, strict=True)]
+            ),
+            self.parse.many(patches),
+        )
+        views = [
+            FaceView(image=patch, landmarks=mesh.points, labels=parts)
+            for patch, mesh, parts in zip(patches, meshes, labels, strict=True)
+        ]
+        return await self.makeup.many(
+            [
+                MakeupInput(face=view, reference=reference, lips=options.lips, eyes=options.eyes, skin=options.skin)
+                for view in views
+            ]
+        )
+
+    async def _restored(
+        self, patches: list[RGBImage], source: FaceView, targets: Sequence[Closeup], wish: str
+    ) -> list[RGBImage]:
+        chosen = [
+            i
+            for i, target in enumerate(targets)
+            if wish == "always" or (wish == "auto" and _finer(target, source) > FINEST)
+        ]
+        small = [
+            RGBImage(cv2.resize(patches[i], (_RESTORED_SIDE, _RESTORED_SIDE), interpolation=cv2.INTER_AREA))
+            for i in chosen
+        ]
+        sharp = await self.restore.many([RestorationInput(image=image, scale=4) for image in small])
+        restored = list(patches)
+        for i, image in zip(chosen, sharp, strict=True):
+            height, width = patches[i].shape[:2]
+            restored[i] = RGBImage(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+        return restored
+
+    async def _cosines(
+        self, patches: Sequence[RGBImage], targets: Sequence[Closeup], source: FaceView
+    ) -> list[tuple[float, float]]:
+        """Of each new face: cosine to the virtual face, cosine to the face it replaced."""
+        meshes = await self.landmarks.many(
+            [LandmarksInput(image=p, face=_face_of(t)) for p, t in zip(patches, targets, strict=True)]
+        )
+        count = len(patches)
+        embeddings = await self.embed.many(
+            [
+                IdentityInput(image=source.image, landmarks=source.landmarks),
+                *(IdentityInput(image=t.view.image, landmarks=t.view.landmarks) for t in targets),
+                *(IdentityInput(image=p, landmarks=m.points) for p, m in zip(patches, meshes, strict=True)),
+            ]
+        )
+        own, before, after = embeddings[0], embeddings[1 : 1 + count], embeddings[1 + count :]
+        return [
+            (round(float(new @ own), 4), round(float(new @ old), 4)) for old, new in zip(before, after, strict=True)
+        ]
+
+
+def _reason(sight: Sight, wanted: bool) -> str | None:
+    """Why a face is left alone; None where it is not."""
+    size = max(sight.face.box.width, sight.face.box.height)
+    if not wanted:
+        return "not chosen"
+    if size < SMALLEST_FACE:
+        return f"too small: expected at least {SMALLEST_FACE} pixels, got {size:.0f}"
+    if sight.sureness < SURE:
+        return f"turned away or covered: expected a score of at least {SURE}, got {sight.sureness:.2f}"
+    return None
+
+
+def _face_of(target: Closeup) -> Face:
+    """The face of a crop, as its mesh outlines it."""
+    points = target.view.landmarks
+    eyes = np.stack([points[[33, 133], :2].mean(axis=0), points[[362, 263], :2].mean(axis=0)])
+    return Face(box=bounding_box(points), score=1.0, eyes=eyes.astype(np.float32))
+
+
+def _finer(target: Closeup, source: FaceView) -> float:
+    """Pixels of the photo's face over pixels of the virtual one."""
+    crop = float(np.sqrt(abs(np.linalg.det(target.cutting.matrix[:, :2]))))
+    ours = bounding_box(target.view.landmarks).height / crop
+    return ours / bounding_box(source.landmarks).height
+
+
+def _rounded(box: Box) -> tuple[float, float, float, float]:
+    return round(box.left, 1), round(box.top, 1), round(box.right, 1), round(box.bottom, 1)
