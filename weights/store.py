@@ -40,11 +40,7 @@ def artefact(identifier: str, part: str = "") -> Path:
     expected = sorted(of.parts) or [""]
     if part not in expected:
         raise NotFound(f"Expected a part of {identifier} among {expected}; got {part!r}.")
-    opened = (
-        onnx_path(of)
-        if of.converter
-        else files_folder(of) / (of.parts[part] if part else next(iter(of.files)))
-    )
+    opened = onnx_path(of) if of.converter else files_folder(of) / (of.parts[part] if part else next(iter(of.files)))
     if not opened.exists():
         fetch([identifier])
     return opened

@@ -44,9 +44,7 @@ class Table(Protocol):
 def table() -> Table:
     """Writes one manifest table of one file."""
 
-    def write(
-        identifier: str, url: str, content: bytes, *, name: str = "net.onnx", commercial: bool = True
-    ) -> str:
+    def write(identifier: str, url: str, content: bytes, *, name: str = "net.onnx", commercial: bool = True) -> str:
         return f"""
 [{identifier}]
 licence = "MIT"

@@ -175,9 +175,7 @@ def test_tfjs_sizes_follow_the_picture(tmp_path: Path) -> None:
     ]
     scale = RNG.normal(size=6).astype(np.float32)
     integers = {"last": -1, "axes": [1, 2], "at1": [1], "at2": [2], "at3": [3], "two": 2}
-    constants: dict[str, tuple[NDArray[Any], Any]] = {
-        n: (np.array(v, np.int32), None) for n, v in integers.items()
-    }
+    constants: dict[str, tuple[NDArray[Any], Any]] = {n: (np.array(v, np.int32), None) for n, v in integers.items()}
     constants["scale"] = (scale, None)
     nodes += [{"name": name, "op": "Const", "attr": {}} for name in constants]
     tfjs.convert(write_tfjs(tmp_path, nodes, constants), tmp_path / "net.onnx")
@@ -291,9 +289,7 @@ def test_face_api_folds_the_scales_and_fills_the_shortcuts(tmp_path: Path) -> No
 
     def layer(name: str, x: Array, stride: int, pad: int) -> Array:
         stored, quantised = tensors[f"{name}/conv/filters"]
-        kernel = (stored * np.float32(quantised["scale"]) + np.float32(quantised["min"])).transpose(
-            3, 2, 0, 1
-        )
+        kernel = (stored * np.float32(quantised["scale"]) + np.float32(quantised["min"])).transpose(3, 2, 0, 1)
         bias, scale, shift = (
             tensors[f"{name}/{p}"][0][:, None, None] for p in ("conv/bias", "scale/weights", "scale/biases")
         )

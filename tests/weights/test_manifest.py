@@ -89,9 +89,7 @@ def test_several_files_need_a_converter_or_parts(table: Table) -> None:
         parse_manifest(f"{first}[one.files{second}")
 
 
-def test_digests_change_with_files_and_with_the_converter(
-    monkeypatch: pytest.MonkeyPatch, table: Table
-) -> None:
+def test_digests_change_with_files_and_with_the_converter(monkeypatch: pytest.MonkeyPatch, table: Table) -> None:
     of = load_manifest()["real_esrgan"]
     before = digest(of)
     assert before != files_digest(of)

@@ -21,9 +21,7 @@ Listed = Callable[[str], dict[str, WeightEntry]]
 CONTENT = os.urandom(3_000_000)
 
 
-def test_fetched_files_have_their_names_and_bytes(
-    cache: Path, tmp_path: Path, listed: Listed, table: Table
-) -> None:
+def test_fetched_files_have_their_names_and_bytes(cache: Path, tmp_path: Path, listed: Listed, table: Table) -> None:
     (tmp_path / "one.onnx").write_bytes(CONTENT)
     listed(table("one", "file:one.onnx", CONTENT))
     opened = store.artefact("one")

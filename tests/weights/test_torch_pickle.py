@@ -124,9 +124,7 @@ class Exploit:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("place", ["value", "key", "whole", "argument"])
 @pytest.mark.parametrize("how", ["system", "eval", "getattr"])
-def test_a_poisoned_pickle_is_refused_and_runs_nothing(
-    layout: str, place: str, how: str, tmp_path: Path
-) -> None:
+def test_a_poisoned_pickle_is_refused_and_runs_nothing(layout: str, place: str, how: str, tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     exploit = {
         "system": Exploit(os.system, f"touch {marker}"),

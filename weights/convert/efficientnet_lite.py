@@ -41,9 +41,7 @@ def convert(files: Mapping[str, Path], out: Path) -> None:
     graph.save({"image": ("N", 3, SIZE, SIZE)}, {"embedding": (embedding, ("N", FEATURES))}, out)
 
 
-def _inverted_residual(
-    graph: Graph, tensors: Tensors, at: str, x: str, *, stride: int, expansion: int
-) -> str:
+def _inverted_residual(graph: Graph, tensors: Tensors, at: str, x: str, *, stride: int, expansion: int) -> str:
     y = x
     if expansion != 1:
         y = _relu6(graph, _convolution(graph, tensors, f"{at}_expand_conv", f"{at}_bn0", y))
@@ -71,6 +69,4 @@ def _convolution(graph: Graph, tensors: Tensors, name: str, norm: str, x: str, *
 
 
 def _relu6(graph: Graph, x: str) -> str:
-    return graph.node(
-        "Clip", x, graph.constant(np.array(0, np.float32)), graph.constant(np.array(6, np.float32))
-    )
+    return graph.node("Clip", x, graph.constant(np.array(0, np.float32)), graph.constant(np.array(6, np.float32)))

@@ -48,18 +48,14 @@ def convert(files: Mapping[str, Path], out: Path) -> None:
     graph.save({"face": ("N", 3, SIZE, SIZE)}, {"embedding": (embedding, ("N", 128))}, out)
 
 
-def _residual(
-    graph: Graph, tensors: Tensors, block: str, x: str, *, size: int, channels: int
-) -> tuple[str, int, int]:
+def _residual(graph: Graph, tensors: Tensors, block: str, x: str, *, size: int, channels: int) -> tuple[str, int, int]:
     """Two convolutions beside a shortcut; in a "down" block both halve the size.
 
     There the shortcut is pooled and lacks the new channels, and the convolutions may come out one row and
     column smaller: either is filled with zeros.
     """
     down = "_down" in block
-    y = _scaled_convolution(
-        graph, tensors, f"{block}/conv1", x, stride=2 if down else 1, pad=0 if down else 1
-    )
+    y = _scaled_convolution(graph, tensors, f"{block}/conv1", x, stride=2 if down else 1, pad=0 if down else 1)
     y = _scaled_convolution(graph, tensors, f"{block}/conv2", graph.node("Relu", y), stride=1, pad=1)
     if down:
         convolved, pooled = (size - 3) // 2 + 1, size // 2

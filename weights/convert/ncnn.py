@@ -63,9 +63,7 @@ def convert(files: Mapping[str, Path], out: Path) -> None:
         result = LAYERS[layer.kind](graph, layer, [blobs[name] for name in layer.inputs], weights)
         blobs |= dict.fromkeys(layer.outputs, result)
     if rest := weights.read():
-        raise WeightsUnavailable(
-            f"Expected {binary.name} to end with the last layer; {len(rest)} bytes are left."
-        )
+        raise WeightsUnavailable(f"Expected {binary.name} to end with the last layer; {len(rest)} bytes are left.")
     shape = ("N", "C_out", "H_out", "W_out")
     last = blobs[layers[-1].outputs[0]]
     graph.save({"image": ("N", channels or "C", "H", "W")}, {"output": (last, shape)}, out)
@@ -75,9 +73,7 @@ def read_param(text: str) -> list[Layer]:
     """One layer a line: kind, name, counts, the input blobs, the output blobs, then key=value parameters."""
     lines = text.split("\n")
     if lines[0].strip() != MAGIC:
-        raise WeightsUnavailable(
-            f"Expected an ncnn param file, which begins with {MAGIC}; got {lines[0][:20]!r}."
-        )
+        raise WeightsUnavailable(f"Expected an ncnn param file, which begins with {MAGIC}; got {lines[0][:20]!r}.")
     layers = []
     for line in filter(str.strip, lines[2:]):
         kind, name, consumed, produced, *rest = line.split()
@@ -181,9 +177,7 @@ def _binary(graph: Graph, layer: Layer, inputs: list[str], _weights: io.BytesIO)
 
 def _resize(graph: Graph, layer: Layer, inputs: list[str], _weights: io.BytesIO) -> str:
     if layer.integer(0) != 1:
-        raise WeightsUnavailable(
-            f"Expected nearest-neighbour resizing in {layer.name}; got {layer.integer(0)}."
-        )
+        raise WeightsUnavailable(f"Expected nearest-neighbour resizing in {layer.name}; got {layer.integer(0)}.")
     scales = np.array([1, 1, layer.parameters[1], layer.parameters[2]], np.float32)
     return graph.node(
         "Resize",

@@ -56,9 +56,7 @@ class _Translation:
         if name not in self.translated:
             node = self.nodes[name]
             if node["op"] not in OPERATIONS:
-                raise WeightsUnavailable(
-                    f"Expected operations among {', '.join(OPERATIONS)}; got {node['op']!r}."
-                )
+                raise WeightsUnavailable(f"Expected operations among {', '.join(OPERATIONS)}; got {node['op']!r}.")
             self.translated[name] = OPERATIONS[node["op"]](self, node)
         return self.translated[name]
 
@@ -128,16 +126,12 @@ def _convolution(of: _Translation, node: Node) -> str:
         elif name == "Relu6":
             x = _relu6(of.graph, x)
         else:
-            raise WeightsUnavailable(
-                f"Expected BiasAdd, Prelu, Relu or Relu6 after a convolution; got {name!r}."
-            )
+            raise WeightsUnavailable(f"Expected BiasAdd, Prelu, Relu or Relu6 after a convolution; got {name!r}.")
     return x
 
 
 def _relu6(graph: Graph, x: str) -> str:
-    return graph.node(
-        "Clip", x, graph.constant(np.array(0, np.float32)), graph.constant(np.array(6, np.float32))
-    )
+    return graph.node("Clip", x, graph.constant(np.array(0, np.float32)), graph.constant(np.array(6, np.float32)))
 
 
 def _elementwise(op: str) -> Callable[[_Translation, Node], str]:
@@ -170,9 +164,7 @@ def _mean(of: _Translation, node: Node) -> str:
 
 def _concatenate(of: _Translation, node: Node) -> str:
     *parts, axis = node["input"]
-    return of.graph.node(
-        "Concat", *map(of.tensor, parts), axis=TO_CHANNELS_FIRST[int(of.weights[axis].item())]
-    )
+    return of.graph.node("Concat", *map(of.tensor, parts), axis=TO_CHANNELS_FIRST[int(of.weights[axis].item())])
 
 
 def _shape(of: _Translation, node: Node) -> str:

@@ -64,9 +64,7 @@ class _Unpickler(pickle.Unpickler):
             return _rebuild
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
-        raise WeightsUnavailable(
-            f"Expected a state dict of tensors only; the pickle asks for {module}.{name}."
-        )
+        raise WeightsUnavailable(f"Expected a state dict of tensors only; the pickle asks for {module}.{name}.")
 
     def persistent_load(self, pid: Any) -> str:
         match pid:
@@ -81,9 +79,7 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as stream:
         loaded, blocks = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(stream)
     if not isinstance(loaded, Mapping):
-        raise WeightsUnavailable(
-            f"Expected a mapping of tensors in {path.name}; got {type(loaded).__name__}."
-        )
+        raise WeightsUnavailable(f"Expected a mapping of tensors in {path.name}; got {type(loaded).__name__}.")
     tensors = {}
     for name, tensor in loaded.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
@@ -98,12 +94,8 @@ def _rebuild(storage: str, offset: int, shape: Any, strides: Any, *_hooks: Any) 
 
 def _view(tensor: _Tensor, block: NDArray[Any]) -> NDArray[Any]:
     last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
-    if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or (
-        0 not in tensor.shape and last >= block.size
-    ):
-        raise WeightsUnavailable(
-            f"Expected a tensor within its storage of {block.size}; it reaches to {last}."
-        )
+    if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0 or (0 not in tensor.shape and last >= block.size):
+        raise WeightsUnavailable(f"Expected a tensor within its storage of {block.size}; it reaches to {last}.")
     strides = [stride * block.itemsize for stride in tensor.strides]
     return np.lib.stride_tricks.as_strided(block[tensor.offset :], tensor.shape, strides).copy()
 
