@@ -29,14 +29,14 @@ def convert(files: Mapping[str, Path], out: Path) -> None:
     """files: one .pth"""
     (path,) = files.values()
     graph, tensors = Graph("efficientnet_lite0"), read_state_dict(path)
-    x = _relu6(graph, _convolution(graph, tensors, "_conv_stem", "_bn0", "image", stride=2))
+    x = graph.relu6(_convolution(graph, tensors, "_conv_stem", "_bn0", "image", stride=2))
     block = 0
     for repeats, stride, expansion in STAGES:
         for repeat in range(repeats):
             first = stride if repeat == 0 else 1
             x = _inverted_residual(graph, tensors, f"_blocks.{block}.", x, stride=first, expansion=expansion)
             block += 1
-    x = _relu6(graph, _convolution(graph, tensors, "_conv_head", "_bn1", x))
+    x = graph.relu6(_convolution(graph, tensors, "_conv_head", "_bn1", x))
     embedding = graph.node("ReduceMean", x, axes=[2, 3], keepdims=0)
     graph.save({"image": ("N", 3, SIZE, SIZE)}, {"embedding": (embedding, ("N", FEATURES))}, out)
 
@@ -44,8 +44,8 @@ def convert(files: Mapping[str, Path], out: Path) -> None:
 def _inverted_residual(graph: Graph, tensors: Tensors, at: str, x: str, *, stride: int, expansion: int) -> str:
     y = x
     if expansion != 1:
-        y = _relu6(graph, _convolution(graph, tensors, f"{at}_expand_conv", f"{at}_bn0", y))
-    y = _relu6(graph, _convolution(graph, tensors, f"{at}_depthwise_conv", f"{at}_bn1", y, stride=stride))
+        y = graph.relu6(_convolution(graph, tensors, f"{at}_expand_conv", f"{at}_bn0", y))
+    y = graph.relu6(_convolution(graph, tensors, f"{at}_depthwise_conv", f"{at}_bn1", y, stride=stride))
     y = _convolution(graph, tensors, f"{at}_project_conv", f"{at}_bn2", y)
     first = "_depthwise_conv" if expansion == 1 else "_expand_conv"
     entering = tensors[f"{at}{first}.weight"].shape[0 if expansion == 1 else 1]
@@ -66,7 +66,3 @@ def _convolution(graph: Graph, tensors: Tensors, name: str, norm: str, x: str, *
         auto_pad="SAME_UPPER",
         group=kernel.shape[0] if kernel.shape[1] == 1 else 1,
     )
-
-
-def _relu6(graph: Graph, x: str) -> str:
-    return graph.node("Clip", x, graph.constant(np.array(0, np.float32)), graph.constant(np.array(6, np.float32)))

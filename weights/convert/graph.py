@@ -43,6 +43,9 @@ class Graph:
         size = list(kernel.shape[2:])
         return self.node("Conv", x, self.constant(kernel), *extra, kernel_shape=size, **attributes)
 
+    def relu6(self, x: str) -> str:
+        return self.node("Clip", x, self.constant(np.array(0, np.float32)), self.constant(np.array(6, np.float32)))
+
     def save(self, inputs: Mapping[str, Shape], outputs: Mapping[str, tuple[str, Shape]], out: Path) -> None:
         """Check and write. `outputs` maps the public name to (node output, shape)."""
         for public, (internal, _) in outputs.items():

@@ -124,14 +124,10 @@ def _convolution(of: _Translation, node: Node) -> str:
         elif name == "Relu":
             x = of.graph.node("Relu", x)
         elif name == "Relu6":
-            x = _relu6(of.graph, x)
+            x = of.graph.relu6(x)
         else:
             raise WeightsUnavailable(f"Expected BiasAdd, Prelu, Relu or Relu6 after a convolution; got {name!r}.")
     return x
-
-
-def _relu6(graph: Graph, x: str) -> str:
-    return graph.node("Clip", x, graph.constant(np.array(0, np.float32)), graph.constant(np.array(6, np.float32)))
 
 
 def _elementwise(op: str) -> Callable[[_Translation, Node], str]:
