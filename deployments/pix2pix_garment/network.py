@@ -86,9 +86,7 @@ class SketchUNet(nn.Module):
             for level, (b, a) in enumerate(zip(before, DOWN, strict=True))
         )
         skips = (0, *reversed(DOWN[:-1]))
-        self.up = nn.ModuleList(
-            Up(b + skip, a) for b, skip, a in zip((DOWN[-1], *UP[:-1]), skips, UP, strict=True)
-        )
+        self.up = nn.ModuleList(Up(b + skip, a) for b, skip, a in zip((DOWN[-1], *UP[:-1]), skips, UP, strict=True))
         self.last = nn.Conv2d(UP[-1] + SEEN, 3, 3, padding=1)
 
     def forward(self, sketch: Tensor) -> Tensor:

@@ -56,9 +56,7 @@ def normalise_sketch(rgb: RGBImage) -> NormalisedSketch:
     clean = _on_white(small)
     marked = float((clean.min(axis=2) < DARK).mean())
     if marked > MOST_MARKED:
-        raise NoSketch(
-            f"expected the outline of a garment on light paper, got marks on {marked:.0%} of the picture"
-        )
+        raise NoSketch(f"expected the outline of a garment on light paper, got marks on {marked:.0%} of the picture")
     dark, coloured, thick = _told_apart(clean)
     lines, hinted = _without_specks(dark), coloured | thick
     if not lines.any():
@@ -66,9 +64,7 @@ def normalise_sketch(rgb: RGBImage) -> NormalisedSketch:
     ys, xs = np.nonzero(lines)
     longest = max(np.ptp(xs), np.ptp(ys)) + 1 if len(xs) else 0
     if longest < 16:
-        raise NoSketch(
-            f"expected the outline of a garment in dark lines on light paper, got marks of {longest} px"
-        )
+        raise NoSketch(f"expected the outline of a garment in dark lines on light paper, got marks of {longest} px")
     zoom = LONG_SIDE / longest
     middle = np.array([(xs.min() + xs.max()) / 2, (ys.min() + ys.max()) / 2])
     matrix = np.column_stack([np.eye(2) * zoom, (SIZE - 1) / 2 - zoom * middle])
@@ -143,19 +139,22 @@ def _redrawn(skeleton: Bools, matrix: NDArray[np.float64]) -> Floats:
 def _points(clean: Floats, hinted: Bools, matrix: NDArray[np.float64]) -> tuple[Floats, Floats]:
     """Coloured marks as points of 3 x 3 pixels, side by side along strokes, in the mark's own colour."""
     hint_rgb, hint_mask = np.zeros((SIZE, SIZE, 3), np.float32), np.zeros((SIZE, SIZE), np.float32)
-    # Rims are mixed with paper: where a mark is thick enough, only its inside counts.
-    inside = cv2.erode(hinted.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    _, labels = cv2.connectedComponents(hinted.astype(np.uint8), connectivity=8)
-    has_inside = np.unique(labels[inside])
-    counted = np.where(np.isin(labels, has_inside), inside, hinted)
-    ys, xs = np.nonzero(counted)
+    # Rims are mixed with paper: only what is nearly as strong as the strongest close by counts.
+    strength = (1.0 - clean.min(axis=2)) * hinted
+    strongest = cv2.dilate(strength, np.ones((5, 5), np.uint8))
+    ys, xs = np.nonzero(hinted & (strength >= 0.85 * strongest))
     if len(ys) == 0:
         return hint_rgb, hint_mask
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(hinted.astype(np.uint8), connectivity=8)
+    # Cells of 3 x 3 around the middle of each mark, so that a dot falls into one.
+    size = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
+    middles = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]] + (size - 1) / 2
+    mark_of = labels[ys, xs]
     places = np.column_stack([xs, ys]) @ matrix[:, :2].T + matrix[:, 2]
+    cells = np.round((places - middles[mark_of] @ matrix[:, :2].T - matrix[:, 2]) / 3).astype(np.int64)
     within = ((places > 1) & (places < SIZE - 2)).all(axis=1)
     places, colours = places[within], clean[ys[within], xs[within]] * 2 - 1
-    cells = np.floor(places / 3).astype(np.int64)
-    _, cell_of = np.unique(cells[:, 0] * SIZE + cells[:, 1], return_inverse=True)
+    _, cell_of = np.unique(np.column_stack([mark_of, cells])[within], axis=0, return_inverse=True)
     number = int(cell_of.max()) + 1 if len(cell_of) else 0
     for cell in range(0, number, -(-max(number, 1) // MOST_POINTS)):
         x, y = np.round(places[cell_of == cell].mean(axis=0)).astype(int)

@@ -67,9 +67,7 @@ def to_target(photograph: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(photograph.transpose(2, 0, 1), np.float32) / 127.5 - 1.0
 
 
-def measured(
-    garment: Garment, number: int = MEASURED_POINTS
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def measured(garment: Garment, number: int = MEASURED_POINTS) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Input [10, 128, 128] and photograph uint8 [128, 128, 3] as measured on: without any jitter."""
     side = round(TILE * LONG_SIDE / GARMENT)
     small = cv2.resize(garment.tile, (side, side), interpolation=cv2.INTER_AREA)
@@ -136,4 +134,4 @@ def _recoloured(photograph: NDArray[np.uint8], matte: NDArray[np.uint8], rng: Ge
         dye = cv2.cvtColor(hsv_dye[None, None], cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
         changed = dye * np.clip(lightness / middle, 0.0, 1.6)[..., None] ** 0.8
     opacity = matte[..., None].astype(np.float32) / 255
-    return np.clip(changed * opacity + 255 * (1 - opacity), 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(changed * opacity + 255 * (1 - opacity), 0, 255).round(), np.uint8)

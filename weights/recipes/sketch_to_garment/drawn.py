@@ -109,9 +109,7 @@ def draw(lines: Sequence[Polyline], colour: tuple[int, int, int] | None) -> NDAr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=Path("weights/trained/sketch_to_garment.safetensors"))
-    parser.add_argument(
-        "--network", default="deployments.pix2pix_garment.network:build", help="module:function"
-    )
+    parser.add_argument("--network", default="deployments.pix2pix_garment.network:build", help="module:function")
     parser.add_argument("--normalise", default="deployments.pix2pix_garment.sketch:normalise_sketch")
     parser.add_argument("--sheet", type=Path, default=Path("deployments/pix2pix_garment/drawn.jpg"))
     asked = parser.parse_args()
@@ -130,7 +128,7 @@ def main() -> None:
             small = cv2.resize(drawing, (128, 128), interpolation=cv2.INTER_AREA)
             rows.append((sketch, painted, np.asarray(small, np.uint8)))
     sheet = cv2.cvtColor(contact_sheet(rows, columns=3), cv2.COLOR_RGB2BGR)
-    cv2.imwrite(str(asked.sheet), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    cv2.imwrite(str(asked.sheet), sheet)
 
 
 if __name__ == "__main__":

@@ -54,9 +54,7 @@ def unsteady(lines: NDArray[np.bool_], amount: float, rng: Generator) -> NDArray
     ys, xs = np.mgrid[:height, :width].astype(np.float32)
     # The distance to a line can be resampled without gaps; the lines themselves cannot.
     distance = cv2.distanceTransform((~lines).astype(np.uint8), cv2.DIST_L2, 3)
-    moved = cv2.remap(
-        distance, xs + dx, ys + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=9.0
-    )
+    moved = cv2.remap(distance, xs + dx, ys + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=9.0)
     return thin(moved < 0.75)
 
 
@@ -87,9 +85,7 @@ def edges(photograph: NDArray[np.uint8], matte: NDArray[np.uint8], style: Style)
     return thin(outline(matte) | inner_lines(photograph, matte, style)).astype(np.float32)
 
 
-def drawn_edges(
-    photograph: NDArray[np.uint8], matte: NDArray[np.uint8], rng: Generator
-) -> NDArray[np.float32]:
+def drawn_edges(photograph: NDArray[np.uint8], matte: NDArray[np.uint8], rng: Generator) -> NDArray[np.float32]:
     """A sketch as some hand might draw it: any style, unsteady, with lines missing. Shapes as in `edges`."""
     style = STYLES[int(rng.choice(3, p=(0.3, 0.45, 0.25)))]
     inner = without_some(inner_lines(photograph, matte, style), float(rng.uniform(0.0, 0.5)), rng)

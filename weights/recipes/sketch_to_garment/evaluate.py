@@ -58,9 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiles", type=Path, required=True, help="what `prepare` wrote")
     parser.add_argument("--weights", type=Path, default=Path("weights/trained/sketch_to_garment.safetensors"))
-    parser.add_argument(
-        "--network", default="deployments.pix2pix_garment.network:build", help="module:function"
-    )
+    parser.add_argument("--network", default="deployments.pix2pix_garment.network:build", help="module:function")
     parser.add_argument("--figures", type=Path, default=FIGURES)
     parser.add_argument("--sheet", type=Path, default=Path("deployments/pix2pix_garment/held_out.jpg"))
     parser.add_argument("--threads", type=int, default=1)
@@ -76,7 +74,7 @@ def main() -> None:
     # The first few by id: nobody chose them.
     rows = [paint(network, g, MEASURED_POINTS) for c in CATEGORIES for g in held_out[c][:SHOWN]]
     sheet = cv2.cvtColor(contact_sheet(rows, columns=SHOWN), cv2.COLOR_RGB2BGR)
-    cv2.imwrite(str(asked.sheet), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    cv2.imwrite(str(asked.sheet), sheet)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.pt of a training run")
     parser.add_argument("--out", type=Path, default=Path("weights/trained/sketch_to_garment.safetensors"))
-    parser.add_argument(
-        "--network", default="deployments.pix2pix_garment.network:build", help="module:function"
-    )
+    parser.add_argument("--network", default="deployments.pix2pix_garment.network:build", help="module:function")
     asked = parser.parse_args()
     saved = torch.load(asked.checkpoint, weights_only=True)
     asked.out.parent.mkdir(parents=True, exist_ok=True)

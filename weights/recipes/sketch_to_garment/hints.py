@@ -86,4 +86,4 @@ def _inside(matte: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp
 
 def _means(photograph: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Mean colour of each 3 x 3 window, float32 in [-1, 1]."""
-    return cv2.blur(photograph.astype(np.float32), (3, 3)) / np.float32(127.5) - np.float32(1.0)
+    return np.asarray(cv2.blur(photograph.astype(np.float32), (3, 3)) / 127.5 - 1.0, np.float32)

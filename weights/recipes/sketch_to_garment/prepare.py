@@ -64,17 +64,14 @@ def photographs(garments: Path) -> list[Photograph]:
         listed = [
             Photograph(id=row["image"], category=CATEGORY_OF_LABEL[row["label"]], file=path)
             for row in csv.DictReader(rows)
-            if row["label"] in CATEGORY_OF_LABEL
-            and (path := garments / row["label"] / f"{row['image']}.jpg").is_file()
+            if row["label"] in CATEGORY_OF_LABEL and (path := garments / row["label"] / f"{row['image']}.jpg").is_file()
         ]
     # Rare categories first, so that a training run started early already sees all of them.
     counts = Counter(photograph.category for photograph in listed)
     places: Counter[str] = Counter()
     keyed = []
     for photograph in sorted(listed, key=lambda p: hashlib.sha256(p.id.encode()).digest()):
-        keyed.append(
-            (places[photograph.category] / counts[photograph.category] ** 0.5, photograph.id, photograph)
-        )
+        keyed.append((places[photograph.category] / counts[photograph.category] ** 0.5, photograph.id, photograph))
         places[photograph.category] += 1
     return [photograph for _, _, photograph in sorted(keyed, key=lambda k: k[:2])]
 
@@ -91,9 +88,7 @@ def open_matting(weights: Path) -> Matting:
     compiled = core.compile_model(network, "CPU", options)
 
     def matte(photograph: NDArray[np.uint8]) -> NDArray[np.float32]:
-        small = cv2.resize(photograph, (MATTE_SIZE, MATTE_SIZE), interpolation=cv2.INTER_AREA).astype(
-            np.float32
-        )
+        small = cv2.resize(photograph, (MATTE_SIZE, MATTE_SIZE), interpolation=cv2.INTER_AREA).astype(np.float32)
         normal = (small / max(float(small.max()), 1.0) - MEAN) / DEVIATION
         found = compiled([np.ascontiguousarray(normal.transpose(2, 0, 1)[None], np.float32)])[0][0, 0]
         spread = (found - found.min()) / max(float(found.max() - found.min()), 1e-6)
@@ -134,12 +129,8 @@ def tile(photograph: NDArray[np.uint8], matte: NDArray[np.float32]) -> NDArray[n
     to_tile = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
     blur = max(0.0, 0.4 / scale - 0.4)
     smooth = cv2.GaussianBlur(photograph, (0, 0), blur) if blur > 0.2 else photograph
-    rgb = cv2.warpAffine(
-        smooth, to_tile, (TILE, TILE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    opacity = cv2.warpAffine(alpha.astype(np.float32), to_tile, (TILE, TILE), flags=cv2.INTER_LINEAR)[
-        ..., None
-    ]
+    rgb = cv2.warpAffine(smooth, to_tile, (TILE, TILE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    opacity = cv2.warpAffine(alpha.astype(np.float32), to_tile, (TILE, TILE), flags=cv2.INTER_LINEAR)[..., None]
     white = rgb * opacity + 255 * (1 - opacity)
     return np.concatenate([np.where(opacity > 0, white, 255), opacity * 255], axis=2).round().astype(np.uint8)
 
@@ -173,9 +164,7 @@ def prepare(listed: Iterator[Photograph], matting: Matting, out: Path, rejected:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--garments", type=Path, required=True, help="folder with labels.csv and one folder per label"
-    )
+    parser.add_argument("--garments", type=Path, required=True, help="folder with labels.csv and one folder per label")
     parser.add_argument("--matting", type=Path, required=True, help="u2net.onnx")
     parser.add_argument("--out", type=Path, required=True, help="where the tiles go")
     parser.add_argument("--part", default="0/1", help="which share of the photographs, as index/number")
@@ -184,9 +173,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     asked.out.mkdir(parents=True, exist_ok=True)
     listed = photographs(asked.garments)
-    prepare(
-        iter(listed[part::parts]), open_matting(asked.matting), asked.out, asked.out / f"rejected-{part}.csv"
-    )
+    prepare(iter(listed[part::parts]), open_matting(asked.matting), asked.out, asked.out / f"rejected-{part}.csv")
     reasons: Counter[str] = Counter()
     for file in asked.out.glob("rejected-*.csv"):
         reasons.update(",".join(line.split(",")[1:]) for line in file.read_text().splitlines())

@@ -79,9 +79,7 @@ def ssim_loss(painted: Tensor, photograph: Tensor) -> Tensor:
     var_b = functional.avg_pool2d(photograph * photograph, 7, 1) - mean_b * mean_b
     both = functional.avg_pool2d(painted * photograph, 7, 1) - mean_a * mean_b
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
-    similar = ((2 * mean_a * mean_b + c1) * (2 * both + c2)) / (
-        (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
-    )
+    similar = ((2 * mean_a * mean_b + c1) * (2 * both + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
     return 1.0 - similar.mean()
 
 
@@ -104,9 +102,7 @@ class Training:
 
     def save(self, file: Path) -> None:
         partial = file.with_suffix(".part")
-        torch.save(
-            {"step": self.step, **{name: part.state_dict() for name, part in self.parts.items()}}, partial
-        )
+        torch.save({"step": self.step, **{name: part.state_dict() for name, part in self.parts.items()}}, partial)
         partial.rename(file)
 
     def load(self, file: Path) -> None:
@@ -141,9 +137,7 @@ class Training:
         self.step += 1
         with torch.no_grad():
             decay = min(EMA, self.step / (self.step + 10))
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.generator.parameters()), 1 - decay
-            )
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - decay)
         return {name: float(value.detach()) for name, value in losses.items()}
 
 
@@ -164,9 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiles", type=Path, required=True, help="what `prepare` wrote")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint, log and contact sheets")
-    parser.add_argument(
-        "--network", default="deployments.pix2pix_garment.network:build", help="module:function"
-    )
+    parser.add_argument("--network", default="deployments.pix2pix_garment.network:build", help="module:function")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
@@ -203,9 +195,7 @@ def main() -> None:
         now = time.monotonic()
         if training.step % 50 == 0:
             per_step = round((now - began) / (training.step - start), 3)
-            line = {"step": training.step, "seconds_per_step": per_step} | {
-                n: round(v, 4) for n, v in sums.items()
-            }
+            line = {"step": training.step, "seconds_per_step": per_step} | {n: round(v, 4) for n, v in sums.items()}
             with (asked.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             sums = {}
