@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from deployments.roles import Face, FaceMesh, LandmarksInput
+from graphs.face_view import Cutting, cut_out
 from graphs.tracking import FILL, Sighting, Track, between, calm, is_cut, match, thumbnail
-from modiste.geometry import crop
 from modiste.image import Landmarks, RGBImage
 
 Detect = Callable[[Sequence[RGBImage]], Awaitable[list[tuple[Face, ...]]]]
@@ -33,9 +32,7 @@ _CLOSEUP = 256
 class FaceTracker:
     """Feed consecutive stretches with `look`; ask `at` for frames of the stretch before the latest one."""
 
-    def __init__(
-        self, detect: Detect, mesh: Mesh, outline: Callable[[Landmarks], Face], interval: int
-    ) -> None:
+    def __init__(self, detect: Detect, mesh: Mesh, outline: Callable[[Landmarks], Face], interval: int) -> None:
         """outline: the face that landmarks lie on; interval: frames between looks of the detector."""
         self._detect, self._mesh, self._outline, self._interval = detect, mesh, outline, interval
         self._frames: dict[int, RGBImage] = {}
@@ -60,9 +57,7 @@ class FaceTracker:
         before = max(self._looks, default=None)
         ends = {i for cut in self._cuts if cut >= start for i in (cut - 1, cut)}
         regular = range(start + self._interval - 1, self._next, self._interval)
-        keys = sorted(
-            {*regular, self._next - 1, *(ends - self._looks.keys()), *([start] if start == 0 else [])}
-        )
+        keys = sorted({*regular, self._next - 1, *(ends - self._looks.keys()), *([start] if start == 0 else [])})
         await self._see([key for key in keys if key >= start or key not in self._looks])
         while middles := self._unsettled(start if before is None else before):
             await self._see(middles)
@@ -199,28 +194,14 @@ class FaceTracker:
     async def _points(self, where: Sequence[tuple[int, Face]]) -> list[Landmarks | None]:
         """The mesh at faces of frames, in the frames' coordinates."""
         views = [closeup(self._frames[i], face) for i, face in where]
-        meshes = await self._mesh([view for view, _, _ in views]) if views else []
-        found: list[Landmarks | None] = []
-        for mesh, (_, scale, corner) in zip(meshes, views, strict=True):
-            points = mesh.points / np.float32(scale)
-            points[:, :2] += np.array(corner, np.float32) + (0.5 / scale - 0.5)  # pixel centres
-            found.append(Landmarks(points) if mesh.score >= SURE else None)
-        return found
+        meshes = await self._mesh([view for view, _ in views]) if views else []
+        return [
+            crop.outward(mesh.points) if mesh.score >= SURE else None
+            for mesh, (_, crop) in zip(meshes, views, strict=True)
+        ]
 
 
-def closeup(image: RGBImage, face: Face) -> tuple[LandmarksInput, float, tuple[float, float]]:
-    """A face with its margin, small enough to send around.
-
-    returns: the crop, its scale (crop pixels per picture pixel) and its top left corner in the picture
-    """
-    view, box = crop(image, face.box.scaled(2.0))
-    scale = min(1.0, _CLOSEUP / max(view.shape[:2]))
-    if scale < 1:
-        small = cv2.resize(view, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        view = RGBImage(np.asarray(small, np.uint8))
-    corner = (box.left, box.top)
-    moved = face.box.shifted(-box.left, -box.top)
-    shrunk = replace(moved, left=moved.left * scale, top=moved.top * scale, right=moved.right * scale,
-                     bottom=moved.bottom * scale)  # fmt: skip
-    eyes = ((face.eyes - np.array(corner)) * scale).astype(np.float32)
-    return LandmarksInput(image=view, face=Face(box=shrunk, score=face.score, eyes=eyes)), scale, corner
+def closeup(image: RGBImage, face: Face) -> tuple[LandmarksInput, Cutting]:
+    """A face with its margin, small enough to send around, and how it was cut out."""
+    crop = cut_out(image, face, margin=2.0, smallest=1, largest=_CLOSEUP)
+    return LandmarksInput(image=crop.image, face=crop.face_inward(face)), crop

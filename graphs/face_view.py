@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployments.roles import Face
-from modiste.geometry import Matrix, invert, transform, warp
+from modiste.geometry import Box, Matrix, invert, transform, warp
 from modiste.image import Landmarks, RGBImage
 
 
@@ -19,6 +19,15 @@ class Cutting:
     def inward(self, points: Landmarks) -> Landmarks:
         """Picture coordinates -> crop coordinates."""
         return _moved(points, self.matrix)
+
+    def face_inward(self, face: Face) -> Face:
+        """A face of the picture in crop coordinates; a turned box keeps its size."""
+        scale = float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
+        # Box coordinates are edges, point coordinates pixel centres.
+        centre = np.array([face.box.centre], np.float32) - 0.5
+        x, y = (float(v) for v in transform(centre, self.matrix)[0] + 0.5)
+        w, h = face.box.width * scale / 2, face.box.height * scale / 2
+        return Face(box=Box(x - w, y - h, x + w, y + h), score=face.score, eyes=transform(face.eyes, self.matrix))
 
     def outward(self, points: Landmarks) -> Landmarks:
         """Crop coordinates -> picture coordinates."""

@@ -8,7 +8,7 @@ from typing import Any
 from deployments import model_for, open_model
 from deployments.base import Model
 from graphs import graph_class
-from graphs.base import Graph
+from graphs.base import Call, Graph
 from graphs.report import Outcome, run
 
 
@@ -21,7 +21,11 @@ class LocalRunner:
 
     def graph(self, name: str) -> Graph[Any, Any]:
         found = graph_class(name)
-        return found({role: _LocalCall(self, role) for role in found.roles()})
+        return found(self.calls(found))
+
+    def calls(self, graph: type[Graph[Any, Any]]) -> dict[str, Call]:
+        """What a graph is made from; for graphs that are no flows of their own."""
+        return {role: _LocalCall(self, role) for role in graph.roles()}
 
     def run(self, name: str, request: object) -> Outcome[Any]:
         """Run a flow once, blocking."""

@@ -88,9 +88,9 @@ def thumbnail(image: RGBImage) -> NDArray[np.float32]:
     # Every fourth row and column suffices, and keeps a 4K frame cheap.
     stride = max(1, min(image.shape[:2]) // 180)
     coarse = np.ascontiguousarray(image[::stride, ::stride])
-    return cv2.resize(
-        cv2.cvtColor(coarse, cv2.COLOR_RGB2GRAY), _THUMBNAIL, interpolation=cv2.INTER_AREA
-    ).astype(np.float32)
+    grey = cv2.cvtColor(coarse, cv2.COLOR_RGB2GRAY)
+    small: NDArray[np.float32] = cv2.resize(grey, _THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return small
 
 
 def is_cut(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
@@ -99,9 +99,7 @@ def is_cut(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
     return bool(np.abs(change - np.median(change)).mean() > _CUT)
 
 
-def smooth(
-    points: NDArray[np.float32], centre: int, *, noise: float = 0.012, radius: int = 3
-) -> NDArray[np.float32]:
+def smooth(points: NDArray[np.float32], centre: int, *, noise: float = 0.012, radius: int = 3) -> NDArray[np.float32]:
     """Landmarks of one frame, freed from the jitter of its neighbours' noise; nothing lags behind.
 
     A bilateral mean over time, the symmetric counterpart of the One-Euro filter (Casiez et al., CHI 2012): a
@@ -133,9 +131,7 @@ def smooth(
 
 def calm(track: Track, frame: int) -> Landmarks | None:
     """Smoothed landmarks; a frame that has none in the midst of some that do gets theirs."""
-    known = {
-        i: s.points for i, s in track.sightings.items() if abs(i - frame) <= FILL and s.points is not None
-    }
+    known = {i: s.points for i, s in track.sightings.items() if abs(i - frame) <= FILL and s.points is not None}
     here = known.get(frame)
     if here is None:
         a, b = (
@@ -144,9 +140,7 @@ def calm(track: Track, frame: int) -> Landmarks | None:
         )
         if a is None or b is None or b - a > FILL:
             return None
-        return Landmarks(
-            (known[a] + (known[b] - known[a]) * np.float32((frame - a) / (b - a))).astype(np.float32)
-        )
+        return Landmarks((known[a] + (known[b] - known[a]) * np.float32((frame - a) / (b - a))).astype(np.float32))
     low = high = frame
     while low - 1 in known:
         low -= 1

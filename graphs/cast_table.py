@@ -1,0 +1,43 @@
+"""Makes the table of `graphs.casting`: `python -m graphs.cast_table`, once per generator."""
+
+import asyncio
+
+import numpy as np
+import typer
+from rich.progress import track
+
+from deployments.roles import FaceSeed
+from graphs.casting import TABLE, TRUNCATION, Look
+from graphs.face_exchange import FaceExchange
+from graphs.face_view import Cutting
+from graphs.local import LocalRunner
+
+_SIDE = 320
+
+
+class _Casting(FaceExchange[FaceSeed, Look]):
+    async def __call__(self, request: FaceSeed) -> Look:
+        face = await self.virtual_face(request, _SIDE)
+        crop = Cutting(face.view.image, np.eye(2, 3))
+        return await self.looks(crop, face.view.landmarks, face.view.labels)
+
+
+def main(count: int = 160) -> None:
+    """Generate the faces of seeds 0 to count - 1 and write down how they look."""
+    with LocalRunner() as runner:
+        graph = _Casting(runner.calls(_Casting))
+        looks = [
+            asyncio.run(graph(FaceSeed(seed=seed, truncation=TRUNCATION)))
+            for seed in track(range(count), description="Casting")
+        ]
+    np.savez_compressed(
+        TABLE,
+        seeds=np.arange(count, dtype=np.uint32),
+        tones=np.array([look.tone for look in looks], np.float16),
+        yaws=np.array([look.yaw for look in looks], np.float16),
+        embeddings=np.array([look.embedding for look in looks], np.float16),
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

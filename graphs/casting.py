@@ -1,0 +1,85 @@
+"""Which virtual face plays whom: a small cast whose looks are known beforehand, ranked for each person.
+
+Generating a face takes about a second, so nobody is generated just to be compared. The cast is a table of seeds
+with the skin tone, head turn and identity embedding of the face that each gives; it is made once per
+generator by `python -m graphs.casting`, which writes it beside this file.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.roles import FaceSeed
+from graphs.skin import Tone
+from modiste.image import Embedding, Landmarks
+
+TRUNCATION = 0.6
+OFFERED = 9
+TABLE = Path(__file__).with_name("cast.npz")
+_TONE_WEIGHTS = np.array([1 / 25, 1.5, 3.0])
+"""What a difference in hue (degrees), saturation and value counts."""
+_TOO_ALIKE = 0.94
+"""Cosine of embeddings from which on a virtual face might be taken for the person it replaces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a face is compared by. tone: as `graphs.skin` measures it; yaw: degrees, see `yaw`."""
+
+    tone: Tone
+    yaw: float
+    embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """seeds: uint32 [N]; tones: float32 [N, 3]; yaws: float32 [N], degrees; embeddings: float32 [N, D], length 1."""
+
+    seeds: NDArray[np.uint32]
+    tones: NDArray[np.float32]
+    yaws: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+
+
+@cache
+def load_cast() -> Cast:
+    with np.load(TABLE) as table:
+        return Cast(
+            table["seeds"],
+            table["tones"].astype(np.float32),
+            table["yaws"].astype(np.float32),
+            table["embeddings"].astype(np.float32),
+        )
+
+
+def yaw(points: Landmarks) -> float:
+    """How far a head is turned, in degrees; 0 looks into the camera, positive to the picture's right.
+
+    points: [468, 3]; taken from the depth of the two sides of the face
+    """
+    across = points[454] - points[234]
+    return float(np.degrees(np.arctan2(across[2], np.hypot(across[0], across[1]))))
+
+
+def rank(look: Look, cast: Cast) -> list[FaceSeed]:
+    """The nine that suit best: skin tone and head turn near the person's, build of the face alike but not the same."""
+    difference = cast.tones - look.tone
+    difference[:, 0] = (difference[:, 0] + 180) % 360 - 180
+    alike = cast.embeddings @ look.embedding
+    cost = (
+        np.abs(difference * _TONE_WEIGHTS).sum(axis=1)
+        + np.abs(cast.yaws - look.yaw) / 40
+        + 4 * (1 - alike)
+        + 100 * (alike > _TOO_ALIKE)
+    )
+    best = np.argsort(cost, kind="stable")[:OFFERED]
+    return [FaceSeed(seed=int(cast.seeds[i]), truncation=TRUNCATION) for i in best]
+
+
+def draw(offered: list[FaceSeed], seed: int, person: int, taken: set[FaceSeed]) -> FaceSeed:
+    """One of the best three offers by chance; nobody plays two people while others are free."""
+    free = [face for face in offered if face not in taken] or offered
+    return free[int(np.random.default_rng((seed, person)).integers(min(3, len(free))))]
