@@ -14,15 +14,25 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MODISTE_", frozen=True)
 
     cache: Path = Field(default_factory=lambda: user_cache_path("modiste"), description="weights and engines")
-    state: Path = Field(default_factory=lambda: user_data_path("modiste"), description="jobs, files, catalogue")
-    offline: bool = Field(default=False, description="never reach for the network; fail if something is missing")
-    commercial_only: bool = Field(default=False, description="refuse weights that are not free for commercial use")
+    state: Path = Field(
+        default_factory=lambda: user_data_path("modiste"), description="jobs, files, catalogue"
+    )
+    offline: bool = Field(
+        default=False, description="never reach for the network; fail if something is missing"
+    )
+    commercial_only: bool = Field(
+        default=False, description="refuse weights that are not free for commercial use"
+    )
     edition: str = Field(default="default", description="which set of models plays the roles")
-    models: dict[str, str] = Field(default_factory=dict, description='single roles overridden, as JSON {"role": "model"}')
+    models: dict[str, str] = Field(
+        default_factory=dict, description='single roles overridden, as JSON {"role": "model"}'
+    )
     threads: int = Field(default=1, ge=1, description="CPU threads of one engine")
+    gpu_memory_mb: int = Field(default=0, ge=0, description="memory of one GPU; 0: models run on the CPU")
     max_upload_bytes: int = Field(default=20_000_000, ge=1)
     max_video_bytes: int = Field(default=500_000_000, ge=1)
     max_pixels: int = Field(default=40_000_000, ge=1)
+    keep_hours: float = Field(default=24.0, gt=0, description="how long results and finished jobs are kept")
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
 

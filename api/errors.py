@@ -1,0 +1,115 @@
+"""Problem documents (RFC 9457): every answer that is not a success, in one shape with a stable `code`."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from modiste.errors import BadInput, InvalidOption, ModisteError
+from modiste.telemetry import log
+
+
+class Problem(BaseModel):
+    """What went wrong, as application/problem+json."""
+
+    type: str = Field(description="urn:modiste:problem:<code>")
+    title: str = Field(description="the HTTP status in words")
+    status: int
+    detail: str = Field(description="one sentence: what was expected and what came")
+    code: str = Field(description="stable; programs decide by this")
+    errors: list[dict[str, str]] = Field(default=[], description="each option that is wrong: field, message")
+
+
+class MissingFile(BadInput):
+    code = "missing_file"
+
+
+class UnexpectedField(BadInput):
+    code = "unexpected_field"
+
+
+class BrokenRequest(BadInput):
+    """The multipart body itself cannot be read."""
+
+    code = "broken_request"
+    status = 400
+
+
+class NotReady(ModisteError):
+    code = "not_ready"
+    status = 503
+
+
+class InvalidOptions(InvalidOption):
+    """Options that do not fit; `errors` says for each what is wrong."""
+
+    def __init__(self, detail: str, errors: Sequence[dict[str, str]] = ()) -> None:
+        super().__init__(detail)
+        self.errors = list(errors)
+
+
+def invalid_options(error: ValidationError) -> InvalidOptions:
+    """Pydantic's findings as one sentence and a list."""
+    errors = [
+        {"field": ".".join(str(part) for part in found["loc"]) or "options", "message": found["msg"]}
+        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return InvalidOptions("; ".join(f"{e['field']}: {e['message']}" for e in errors), errors)
+
+
+def problem(code: str, status: int, detail: str, errors: Sequence[dict[str, str]] = ()) -> Problem:
+    return Problem(
+        type=f"urn:modiste:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        errors=list(errors),
+    )
+
+
+def describe(error: Exception) -> Problem:
+    """An exception as a problem document. What is not ours says nothing of its inside."""
+    if isinstance(error, ModisteError):
+        return problem(error.code, error.status, error.detail, getattr(error, "errors", ()))
+    return problem("internal", 500, "the server failed; the request may be sent again")
+
+
+def respond(document: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    content = document.model_dump(exclude_defaults=True)
+    return JSONResponse(content, document.status, media_type="application/problem+json", headers=headers)
+
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception with a problem document."""
+
+    async def ours(_request: Request, error: Exception) -> JSONResponse:
+        document = describe(error)
+        return respond(document, {"Retry-After": "5"} if document.status == 503 else None)
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, HTTPException):
+            raise TypeError(f"expected an HTTPException, got {error!r}")
+        details: dict[int, str] = {
+            404: f"there is nothing at {request.url.path}",
+            405: f"{request.url.path} does not take {request.method}",
+        }
+        code = _HTTP_CODES.get(error.status_code, "bad_request")
+        detail = details.get(error.status_code, str(error.detail))
+        headers: Any = error.headers
+        return respond(problem(code, error.status_code, detail), headers)
+
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        log.error("request_failed", path=request.url.path, exc_info=error)
+        return respond(describe(error))
+
+    app.add_exception_handler(ModisteError, ours)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unforeseen)

@@ -1,0 +1,162 @@
+"""Long work: what was asked, how far it is, what came of it. Survives the server in SQLite.
+
+    <state>/jobs.sqlite          one row for each job
+    <state>/jobs/<id>/<field>    its uploaded files, deleted when it ends
+
+Calls are short and synchronous; the event loop runs them on threads.
+"""
+
+import json
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from modiste.errors import NotFound
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ENDED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+ATTEMPTS = 3
+"""A job that was running when the server ended goes back to the queue; after this many starts it has failed,
+so that a job which brings the server down does not do so for ever."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, flow TEXT NOT NULL, options TEXT NOT NULL, format TEXT NOT NULL,
+    state TEXT NOT NULL, progress REAL NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL, started REAL, ended REAL, result TEXT, problem TEXT
+) STRICT
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """progress: 0-1. created, started, ended: seconds since 1970. result, problem: JSON, of jobs that ended."""
+
+    id: str
+    flow: str
+    options: str
+    format: str
+    state: State
+    progress: float
+    attempts: int
+    created: float
+    started: float | None
+    ended: float | None
+    result: dict[str, Any] | None
+    problem: dict[str, Any] | None
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until done, by the pace so far; None while there is none."""
+        if self.state != "running" or self.started is None or self.progress <= 0:
+            return None
+        return round((time.time() - self.started) * (1 - self.progress) / self.progress, 1)
+
+
+class JobStore:
+    """Jobs by id. One server uses it at a time."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "jobs"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._database = state / "jobs.sqlite"
+        with closing(self._open()) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute(_SCHEMA)
+
+    def inputs(self, job_id: str) -> Path:
+        """Folder of the job's uploaded files, each under its field's name."""
+        return self._folder / job_id
+
+    def new_id(self) -> str:
+        """An id with its folder, to put the inputs into before the job is added."""
+        job_id = secrets.token_urlsafe(24)
+        self.inputs(job_id).mkdir()
+        return job_id
+
+    def add(self, job_id: str, flow: str, options: str, image_format: str) -> Job:
+        self._write(
+            "INSERT INTO jobs (id, flow, options, format, state, created) VALUES (?, ?, ?, ?, 'queued', ?)",
+            (job_id, flow, options, image_format, time.time()),
+        )
+        return self.get(job_id)
+
+    def get(self, job_id: str) -> Job:
+        """raises: NotFound"""
+        rows = self._read("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        if not rows:
+            raise NotFound(f"there is no job {job_id[:60]!r}; ended jobs are kept for a limited time")
+        return rows[0]
+
+    def claim(self) -> Job | None:
+        """The job that has waited longest, now running; None where none waits."""
+        rows = self._read(
+            "UPDATE jobs SET state = 'running', started = ?, progress = 0, attempts = attempts + 1 WHERE id = "
+            "(SELECT id FROM jobs WHERE state = 'queued' ORDER BY created LIMIT 1) RETURNING *",
+            (time.time(),),
+        )
+        return rows[0] if rows else None
+
+    def report(self, job_id: str, progress: float) -> None:
+        self._write("UPDATE jobs SET progress = ? WHERE id = ? AND state = 'running'", (progress, job_id))
+
+    def succeed(self, job_id: str, result: Mapping[str, Any]) -> None:
+        self._end(job_id, "succeeded", "progress = 1, result", result)
+
+    def fail(self, job_id: str, problem: Mapping[str, Any]) -> None:
+        self._end(job_id, "failed", "problem", problem)
+
+    def cancel(self, job_id: str) -> None:
+        """Mark as cancelled, unless it has ended."""
+        self._end(job_id, "cancelled", "problem", None)
+
+    def requeue(self, problem: Mapping[str, Any]) -> None:
+        """Put back what was running when the server ended; what was tried too often has failed with `problem`."""
+        for job in self._read("SELECT * FROM jobs WHERE state = 'running'"):
+            if job.attempts >= ATTEMPTS:
+                self.fail(job.id, problem)
+            else:
+                self._write("UPDATE jobs SET state = 'queued' WHERE id = ?", (job.id,))
+
+    def sweep(self, older_than_s: float) -> None:
+        """Forget jobs that ended longer ago, and inputs that belong to no job."""
+        limit = time.time() - older_than_s
+        self._write("DELETE FROM jobs WHERE ended < ?", (limit,))
+        known = {job.id for job in self._read("SELECT * FROM jobs WHERE ended IS NULL")}
+        for folder in self._folder.iterdir():
+            if folder.name not in known and folder.stat().st_mtime < limit:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _end(self, job_id: str, state: State, column: str, content: Mapping[str, Any] | None) -> None:
+        encoded = None if content is None else json.dumps(content)
+        self._write(
+            f"UPDATE jobs SET state = ?, ended = ?, {column} = ? WHERE id = ? AND state IN ('queued', 'running')",  # noqa: S608 - columns are ours
+            (state, time.time(), encoded, job_id),
+        )
+        shutil.rmtree(self.inputs(job_id), ignore_errors=True)
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._database, timeout=10, isolation_level=None)
+        database.row_factory = sqlite3.Row
+        return database
+
+    def _write(self, statement: str, values: tuple[object, ...] = ()) -> None:
+        with closing(self._open()) as database:
+            database.execute(statement, values)
+
+    def _read(self, statement: str, values: tuple[object, ...] = ()) -> list[Job]:
+        with closing(self._open()) as database:
+            return [_job(row) for row in database.execute(statement, values).fetchall()]
+
+
+def _job(row: sqlite3.Row) -> Job:
+    content = dict(row)
+    for name in ("result", "problem"):
+        content[name] = None if content[name] is None else json.loads(content[name])
+    return Job(**content)

@@ -1,0 +1,151 @@
+"""One operation for each flow, derived from the flow's types."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic.json_schema import models_json_schema
+from starlette.datastructures import UploadFile
+
+from api.accept import prefers_picture
+from api.deps import Deps, Services
+from api.files import media_type
+from api.flows import Flow, build_request, flow, parse_options, request_schema, store_result
+from api.routes.jobs import JobView, view
+from api.uploads import HEAD, Form, read_form
+from graphs import GRAPHS
+from modiste.errors import NotFound
+from modiste.image import MEDIA_TYPES, Format
+from modiste.video import probe, sniff_container
+
+TWINS = {"anonymize": "anonymize_video"}
+"""Flows that take a picture or a video: which flow runs where it is a video."""
+
+FormatQuery = Annotated[Format, Query(alias="format", description="encoding of the pictures in the result")]
+
+
+def add(app: FastAPI) -> None:
+    """Add `POST /v1/flows/{name}` for each flow there is."""
+    for name in GRAPHS:
+        of = flow(name)
+        answers: dict[int | str, dict[str, Any]] = {200: {"model": of.response, "description": "the result"}}
+        if of.is_job or name in TWINS:
+            answers[202] = {"model": JobView, "description": "accepted: follow the job"}
+        if of.single_picture is not None:
+            pictures = {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES.values()}
+            answers[200]["content"] = pictures
+        if of.is_job:
+            answers.pop(200)
+        app.add_api_route(
+            f"/v1/flows/{name}",
+            _endpoint(of),
+            methods=["POST"],
+            operation_id=name,
+            tags=["flows"],
+            summary=name.replace("_", " ").capitalize(),
+            description=of.graph.__doc__,
+            status_code=202 if of.is_job else 200,
+            response_model=None,
+            responses=answers,
+            openapi_extra={"requestBody": request_schema(of)},
+        )
+
+    @app.api_route("/v1/flows/{name}", methods=["POST"], include_in_schema=False)
+    async def unknown(name: str) -> None:
+        raise NotFound(f"expected one of the flows {', '.join(GRAPHS)}; got {name[:60]!r}")
+
+
+def describe_options(app: FastAPI) -> None:
+    """Put the options of all flows among the schema's components, where the operations refer to them."""
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = original()
+        models = [(flow(name).options, "validation") for name in GRAPHS]
+        _, found = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+        schema["components"]["schemas"] |= found["$defs"]
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _endpoint(of: Flow) -> Callable[..., Awaitable[Response]]:
+    async def endpoint(request: Request, services: Deps, image_format: FormatQuery = "png") -> Response:
+        twin = flow(TWINS[of.name]) if of.name in TWINS else None
+        names = dict.fromkeys(slot.name for f in (of, twin) if f for slot in f.uploads)
+        form = await read_form(request, files=tuple(names), videos=of.is_job or twin is not None)
+        try:
+            if of.is_job:
+                return await _accept(of, form, services, image_format)
+            if twin is not None and await _holds_video(form):
+                return await _accept(twin, form, services, image_format)
+            return await _run(of, form, services, image_format, request.headers.get("accept", "*/*"))
+        finally:
+            await form.close()
+
+    return endpoint
+
+
+async def _run(of: Flow, form: Form, services: Services, image_format: Format, accept: str) -> Response:
+    """Run the flow while the caller waits."""
+    options = parse_options(of, form.options)
+    contents = {name: await upload.read() for name, upload in form.files.items()}
+    outcome = await services.flows.run(of.name, await build_request(of, contents, options))
+    result = await store_result(of, outcome, services.files, image_format)
+    report_id = await asyncio.to_thread(services.files.put, json.dumps(result).encode(), "json")
+    headers = {"Modiste-Report": report_id}
+    single = of.single_picture
+    if single is not None and result[single.name] is not None and prefers_picture(accept):
+        link = result[single.name]
+        content = await asyncio.to_thread(services.files.path(link["id"]).read_bytes)
+        return Response(content, media_type=media_type(link["id"]), headers=headers)
+    return JSONResponse(result, headers=headers)
+
+
+async def _accept(of: Flow, form: Form, services: Services, image_format: Format) -> Response:
+    """Keep the uploads and queue a job."""
+    options = parse_options(of, form.options)
+    job_id = await asyncio.to_thread(services.jobs.new_id)
+    folder = services.jobs.inputs(job_id)
+    try:
+        contents: dict[str, bytes | Path] = {}
+        for name, upload in _by_slot(of, form):
+            contents[name] = folder / name
+            await asyncio.to_thread(_save, upload, folder / name)
+        await build_request(of, contents, options)  # refuses here what would fail later
+        for slot in of.uploads:
+            if slot.kind == "video" and slot.name in contents:
+                await asyncio.to_thread(probe, folder / slot.name)
+    except BaseException:
+        await asyncio.to_thread(shutil.rmtree, folder)
+        raise
+    job = await asyncio.to_thread(services.jobs.add, job_id, of.name, options.model_dump_json(), image_format)
+    services.worker.wake()
+    shown = view(job)
+    return JSONResponse(shown.model_dump(), 202, headers={"Location": shown.url})
+
+
+def _by_slot(of: Flow, form: Form) -> list[tuple[str, UploadFile]]:
+    """Uploads by the flow's own field names; a single upload under a twin's name is the video."""
+    own = {slot.name for slot in of.uploads}
+    video = next(slot.name for slot in of.uploads if slot.kind == "video")
+    return [(name if name in own else video, upload) for name, upload in form.files.items()]
+
+
+async def _holds_video(form: Form) -> bool:
+    for upload in form.files.values():
+        head = await upload.read(HEAD)
+        await upload.seek(0)
+        if sniff_container(head) is not None:
+            return True
+    return False
+
+
+def _save(upload: UploadFile, target: Path) -> None:
+    with target.open("wb") as sink:
+        shutil.copyfileobj(upload.file, sink, 1 << 20)

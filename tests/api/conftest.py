@@ -1,0 +1,78 @@
+"""The HTTP application in this process, on small real flows, without Ray."""
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import tiny
+
+from api.deps import Flows
+from api.flows import flow
+from api.routes import http_app
+from deployments import EDITIONS, MODELS
+from graphs import GRAPHS
+from graphs.local import LocalRunner
+from graphs.report import Outcome, run
+from graphs.watch import watch
+from modiste.settings import settings
+
+
+class LocalFlows:
+    """Flows in this process."""
+
+    def __init__(self) -> None:
+        self.runner = LocalRunner()
+
+    async def run(self, name: str, request: object) -> Outcome[Any]:
+        return await run(name, self.runner.graph(name), request)
+
+    def stream(self, name: str, request: object) -> AsyncGenerator[float | Outcome[Any], None]:
+        return watch(name, self.runner.graph(name), request)
+
+
+@pytest.fixture
+def small_flows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[None, None, None]:
+    monkeypatch.setenv("MODISTE_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("TINY_TRACE", str(tmp_path / "trace"))
+    before = [(table, dict(table)) for table in (MODELS, EDITIONS["default"], GRAPHS)]
+    settings.cache_clear()
+    flow.cache_clear()
+    tiny.register()
+    yield
+    for table, entries in before:
+        table.clear()  # type: ignore[attr-defined]
+        table.update(entries)  # type: ignore[attr-defined]
+    settings.cache_clear()
+    flow.cache_clear()
+
+
+Serving = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def serving(small_flows: None) -> Serving:
+    """Starts the application anew each time it is called, on the same state."""
+
+    @asynccontextmanager
+    async def start() -> AsyncGenerator[httpx.AsyncClient, None]:
+        flows: Flows = LocalFlows()
+        user = httpx.AsyncClient(base_url="http://test")
+        app = http_app(flows, user)
+        user._transport = httpx.ASGITransport(app)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as c,
+        ):
+            yield c
+
+    return start
+
+
+@pytest.fixture
+async def client(serving: Serving) -> AsyncGenerator[httpx.AsyncClient, None]:
+    async with serving() as started:
+        yield started

@@ -1,0 +1,158 @@
+"""A small but real model and two small but real flows, for tests of what carries models and flows."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from compile.engine import Engine, Tensors
+from deployments import EDITIONS, MODELS
+from deployments.base import Model
+from graphs import GRAPHS
+from graphs.base import Graph, VideoFile, uses
+from modiste.errors import NoFace
+from modiste.image import RGBImage
+from modiste.spec import ModelSpec, Resources
+from modiste.telemetry import progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plate:
+    """seconds: how long the work takes; die_once: a file whose absence makes the process end in mid-call."""
+
+    image: RGBImage
+    seconds: float = 0.0
+    die_once: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Negative:
+    """calls: how many inputs came in the same call; pid: of the process that did it."""
+
+    image: RGBImage
+    calls: int
+    pid: int
+
+
+class Inversion(Model[Plate, Negative]):
+    """The negative of a picture."""
+
+
+class Inverter(Inversion):
+    spec = ModelSpec(
+        id="inverter",
+        role="Inversion",
+        paper="classical: 255 - x",
+        licence="ours",
+        resources=Resources(gpu_memory_mb=2000, min_replicas=1, max_replicas=2, target_ongoing_requests=3.0),
+    )
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        super().__init__(engines)
+        self._calls = 0
+
+    def __call__(self, batch: Any) -> list[Negative]:
+        self._calls = len(batch)
+        return super().__call__(batch)
+
+    def postprocess(self, outputs: Tensors, x: Plate) -> Negative:
+        if x.die_once and not Path(x.die_once).exists():
+            Path(x.die_once).touch()
+            os._exit(1)
+        if not x.image.any():
+            raise NoFace("expected a picture with something in it, got black")
+        sleep(x.seconds)
+        return Negative(image=RGBImage(255 - x.image), calls=self._calls, pid=os.getpid())
+
+
+class TinyOptions(BaseModel):
+    """Options of the small flow."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    steps: int = Field(default=1, ge=1, le=1000, description="how often to invert")
+    seconds: float = Field(default=0.0, ge=0, le=10, description="how long each time takes, s")
+    die_once: str = Field(default="", description="see Plate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyRequest:
+    picture: RGBImage
+    extra: RGBImage | None = None
+    options: TinyOptions = field(default_factory=TinyOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyResult:
+    """image: inverted `steps` times; mean: of its values."""
+
+    image: RGBImage
+    mean: float
+    pids: tuple[int, ...]
+
+
+class Tiny(Graph[TinyRequest, TinyResult]):
+    """Inverts a picture."""
+
+    request = TinyRequest
+    result = TinyResult
+    invert = uses(Inversion)
+
+    async def __call__(self, request: TinyRequest) -> TinyResult:
+        image, options, pids = request.picture, request.options, []
+        for number in range(options.steps):
+            plate = Plate(image=image, seconds=options.seconds, die_once=options.die_once)
+            negative = await self.invert(plate)
+            image = negative.image
+            pids.append(negative.pid)
+            progress((number + 1) / options.steps)
+        return TinyResult(image=image, mean=float(np.mean(image)), pids=tuple(pids))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipRequest:
+    video: VideoFile
+    options: TinyOptions = field(default_factory=TinyOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipResult:
+    video: VideoFile
+    frames: tuple[RGBImage, ...]
+
+
+class TinyClip(Graph[ClipRequest, ClipResult]):
+    """Copies a video, slowly, leaving a trace of each step beside it."""
+
+    request = ClipRequest
+    result = ClipResult
+    invert = uses(Inversion)
+
+    async def __call__(self, request: ClipRequest) -> ClipResult:
+        image = RGBImage(np.full((4, 6, 3), 10, np.uint8))
+        trace = Path(os.environ["TINY_TRACE"])
+        for number in range(request.options.steps):
+            image = (await self.invert(Plate(image=image))).image
+            await asyncio.sleep(request.options.seconds)
+            await asyncio.to_thread(trace.write_text, str(number))
+            progress((number + 1) / request.options.steps)
+        target = trace.with_suffix(".mp4")
+        shutil.copy(request.video, target)
+        return ClipResult(video=VideoFile(target), frames=(image, image))
+
+
+FLOWS = {"tiny": "tiny:Tiny", "tiny_clip": "tiny:TinyClip"}
+
+
+def register() -> None:
+    """Make the tables name the small model and flows, and no other flow."""
+    MODELS["inverter"] = "tiny:Inverter"  # type: ignore[index]
+    EDITIONS["default"]["Inversion"] = "inverter"  # type: ignore[index]
+    GRAPHS.clear()  # type: ignore[attr-defined]
+    GRAPHS.update(FLOWS)  # type: ignore[attr-defined]
