@@ -52,7 +52,7 @@ CASES = (
         title="A dress",
         uploads={"person": "persons/nia.jpg", "garment": "garments/g11_dress_navy_dots.jpg"},
     ),
-    Case(flow="anonymize", title="A picture", uploads={"photo": "portraits/astronaut.jpg"}, options={"seed": 3}),
+    Case(flow="anonymize", title="A picture", uploads={"image": "portraits/astronaut.jpg"}, options={"seed": 3}),
     Case(flow="anonymize", title="A clip with two people", uploads={"video": "video/head_turn_two.mp4"}),
     Case(
         flow="id_photo",
