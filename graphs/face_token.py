@@ -52,7 +52,8 @@ def decode(token: str) -> FaceSeed:
         raise UnknownFace(f"expected a face token of version {VERSION}, got version {version} ({token!r})")
     if made_by != generator():
         raise UnknownFace(
-            f"expected a face token of the generator in use ({generator().hex()}), got one of {made_by.hex()} ({token!r})"
+            f"expected a face token of the generator in use ({generator().hex()}), "
+            f"got one of {made_by.hex()} ({token!r})"
         )
     return FaceSeed(seed=seed, truncation=steps / STEPS)
 

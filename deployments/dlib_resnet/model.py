@@ -37,7 +37,10 @@ class DlibResNet(IdentityEmbedding):
                 weights="dlib_resnet",
                 inputs=(
                     TensorSpec(
-                        name="face", shape=("N", 3, SIDE, SIDE), range="(0-255 minus mean) / 256", meaning="RGB, aligned"
+                        name="face",
+                        shape=("N", 3, SIDE, SIDE),
+                        range="(0-255 minus mean) / 256",
+                        meaning="RGB, aligned",
                     ),
                 ),
                 outputs=(TensorSpec(name="embedding", shape=("N", 128), range="length about 1", meaning="identity"),),

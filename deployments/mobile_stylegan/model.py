@@ -17,7 +17,7 @@ from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
 LATENT = 512
 SIDE = 1024
 MEAN_STYLE: NDArray[np.float32] = np.load(Path(__file__).with_name("mean_style.npy"))
-"""[1, 512], the style of the mean face, over 4096 latents. Kept, not computed, so that it is the same bits everywhere."""
+"""[1, 512], the style of the mean face, over 4096 latents. Kept, not computed: the same bits everywhere."""
 
 
 class MobileStyleGAN(FaceGeneration):
@@ -67,4 +67,7 @@ if __name__ == "__main__":
 
     many = np.random.Generator(np.random.PCG64(0)).standard_normal((4096, LATENT), np.float32)
     styles = open_model("mobile_stylegan").engines["mapping"]({"var": many})["style"]
-    np.save(Path(__file__).with_name("mean_style.npy"), styles.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32))
+    np.save(
+        Path(__file__).with_name("mean_style.npy"),
+        styles.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32),
+    )

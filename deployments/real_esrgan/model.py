@@ -4,6 +4,8 @@ Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure 
 arXiv:2107.10833; network RRDBNet of ESRGAN, arXiv:1809.00219.
 """
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -76,4 +78,4 @@ def spans(length: int) -> list[tuple[int, int]]:
         return [(0, length)]
     count = -(-length // (TILE - 2 * OVERLAP))
     edges = [round(i * length / count) for i in range(count + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
