@@ -1,0 +1,229 @@
+"""Every person in a video gets a virtual face of similar looks, the same one over the whole clip.
+
+The clip flows through in stretches: while one is swapped and encoded, the next is decoded and searched, so that
+a few stretches are all that is ever held.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from pydantic import Field
+
+from deployments.roles import FaceSeed, face_from_landmarks
+from graphs.base import VideoFile
+from graphs.casting import draw, load_cast, rank
+from graphs.face_exchange import HEAD_MARGIN, AnonymizeOptions, FaceExchange, VirtualFace, asked_faces
+from graphs.face_token import encode
+from graphs.face_tracks import FaceTracker
+from graphs.face_view import cut_out
+from graphs.impersonation import HeadView, Part
+from graphs.skin import as_hex
+from graphs.stretch import Scene, Stretch, beside, in_thread, length_for, paste, scenes, swap_input, take, write
+from modiste.image import Landmarks, RGBImage
+from modiste.telemetry import progress, step
+from modiste.video import VideoReader, probe
+from modiste.video_writer import VideoWriter
+
+_PARSE_SIDE = 320
+_BRIEF = 3
+"""Frames up to which a track is covered by a mosaic: nobody sees a face that short."""
+
+
+class AnonymizeVideoOptions(AnonymizeOptions):
+    """As for a picture, and how often the detector looks."""
+
+    interval: int = Field(default=8, ge=1, le=16, description="frames from one look of the face detector to the next")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnonymizeVideoRequest:
+    """video: mp4, mov or webm; the result is written beside it"""
+
+    video: VideoFile
+    options: AnonymizeVideoOptions = field(default_factory=AnonymizeVideoOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackReport:
+    """One person's appearance in the clip.
+
+    first, last:   frames, from 0, both inclusive
+    coverage:      share of these frames in which the face was swapped or covered, 0-1
+    swapped, mosaic, kept: frames of each kind; kept only where the options ask for it
+    token:         the virtual face, to use it again; None where no frame could be swapped
+    offered:       tokens of the nine virtual faces that suit the person best, best first
+    skin:          the person's skin tone, #rrggbb
+    cosine_before: mean likeness of the identity embeddings of this track's original frames among each other
+    cosine_after:  mean likeness of the original and the anonymized frames; None where no frame was swapped
+    """
+
+    first: int
+    last: int
+    coverage: float
+    swapped: int
+    mosaic: int
+    kept: int
+    token: str | None
+    offered: tuple[str, ...]
+    skin: str | None
+    cosine_before: float | None
+    cosine_after: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnonymizeVideoResult:
+    """frames: how many were written; duration: seconds; width, height: pixels; tracks: by appearance"""
+
+    video: VideoFile
+    tracks: tuple[TrackReport, ...]
+    frames: int
+    fps: float
+    duration: float
+    width: int
+    height: int
+
+
+class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
+    request = AnonymizeVideoRequest
+    result = AnonymizeVideoResult
+
+    async def __call__(self, request: AnonymizeVideoRequest) -> AnonymizeVideoResult:
+        """raises: FileTooLarge, UnsupportedType, EmptyVideo, TooManyPixels, BrokenFile, UnknownFace"""
+        asked = asked_faces(request.options)
+        clip = await in_thread(probe, request.video)
+        target = beside(request.video)
+        parts: dict[int, Part] = {}
+        frames = 0
+        with VideoReader(request.video) as reader, VideoWriter(target, reader) as writer:
+            stretches = self._stretches(reader, request.options.interval)
+            coming = asyncio.ensure_future(anext(stretches, None))
+            try:
+                while stretch := await coming:
+                    coming = asyncio.ensure_future(anext(stretches, None))
+                    images = await self._anonymized(stretch, parts, asked, request.options)
+                    with step("encode"):
+                        await in_thread(write, writer, stretch, images)
+                    frames += len(images)
+                    progress(frames / clip.frames)
+            finally:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+                await stretches.aclose()
+        return AnonymizeVideoResult(
+            video=VideoFile(target),
+            tracks=tuple(_report(part) for part in parts.values()),
+            frames=frames, fps=clip.fps, duration=clip.duration, width=clip.width, height=clip.height,
+        )  # fmt: skip
+
+    async def _stretches(self, reader: VideoReader, interval: int) -> AsyncGenerator[Stretch, None]:
+        """Decode and search; each stretch is given out when the one after it has been searched too."""
+        length = length_for(reader.first.image)
+        tracker = FaceTracker(self.detect.many, self.mesh.many, face_from_landmarks, min(interval, length))
+        source = reader.parts()
+        held: Stretch | None = None
+        more = True
+        while more or held is not None:
+            with step("decode"):
+                coming = await in_thread(take, source, length) if more else None
+            if coming is not None and coming.images:
+                await tracker.look(coming.images)
+            more = coming is not None and len(coming.images) == length
+            if held is not None:
+                yield held.with_people(tracker)
+                tracker.forget(held.start + len(held.images))
+            held = coming if coming is None or held is None else coming.after(held)
+
+    async def _anonymized(
+        self, stretch: Stretch, parts: dict[int, Part], asked: Sequence[FaceSeed], options: AnonymizeVideoOptions
+    ) -> list[RGBImage]:
+        images = stretch.images
+        await self._cast(stretch, parts, asked, options.seed)
+        await self._parse_heads(stretch, parts)
+        ready, covered = await in_thread(scenes, stretch, parts, hide=options.unswappable == "mosaic")
+        inputs = await in_thread(lambda: [swap_input(scene, options.skin) for scene in ready])
+        swapped = await self.swap.many(inputs)
+        with step("paste"):
+            await in_thread(paste, covered, ready, swapped)
+        await self._sample(images, covered, ready)
+        return covered
+
+    async def _cast(self, stretch: Stretch, parts: dict[int, Part], asked: Sequence[FaceSeed], seed: int) -> None:
+        """Find a virtual face for everybody who is new."""
+        for track, _ in (who for people in stretch.people for who in people):
+            part = parts.setdefault(track.id, Part(track.id, track.first))
+            if part.face is not None or len(track.sightings) <= _BRIEF:
+                continue
+            best = stretch.best_view(track)
+            if best is None:
+                continue
+            frame, points = best
+            view = await self._head(stretch.image(frame), frame, points)
+            part.remember(view)
+            part.looks = await self.looks(view.crop, view.crop.inward(points), view.labels)
+            part.offered = rank(part.looks, load_cast())
+            again = part.seen_before(parts.values(), stretch.start)
+            part.face = again if again is not None else await self._engage(part, points, parts, asked, seed)
+
+    async def _engage(
+        self, part: Part, points: Landmarks, parts: dict[int, Part], asked: Sequence[FaceSeed], seed: int
+    ) -> VirtualFace:
+        busy = list(dict.fromkeys(p.face.seed for p in parts.values() if p.face is not None))
+        person = len(busy)
+        chosen = asked[person] if person < len(asked) else draw(part.offered, seed, person, set(busy))
+        face = face_from_landmarks(points)
+        # Half as large again as it is now, for the case that the person comes nearer.
+        side = int(np.clip(2.4 * max(face.box.width, face.box.height), 192, 1024))
+        return await self.virtual_face(chosen, side)
+
+    async def _head(self, image: RGBImage, frame: int, points: Landmarks) -> HeadView:
+        crop = cut_out(
+            image, face_from_landmarks(points), margin=HEAD_MARGIN, smallest=_PARSE_SIDE, largest=_PARSE_SIDE
+        )
+        return HeadView(frame, points, crop, await self.parse(crop.image))
+
+    async def _parse_heads(self, stretch: Stretch, parts: dict[int, Part]) -> None:
+        """Parse each head once more where it has turned, or was not parsed for long."""
+        wanted: dict[int, tuple[float, int, Landmarks]] = {}
+        for frame, people in enumerate(stretch.people, stretch.start):
+            for track, sighting in people:
+                part = parts[track.id]
+                if part.face is None or sighting.points is None:
+                    continue
+                need = part.wants_view(frame, sighting.points)
+                if need > max(1.0, wanted.get(track.id, (1.0,))[0]):
+                    wanted[track.id] = (need, frame, sighting.points)
+        for number, (_, frame, points) in wanted.items():
+            parts[number].remember(await self._head(stretch.image(frame), frame, points))
+
+    async def _sample(self, before: list[RGBImage], after: list[RGBImage], ready: Sequence[Scene]) -> None:
+        """Measure now and then who each person is taken for, before and after."""
+        chosen: dict[int, Scene] = {}
+        for scene in ready:
+            if scene.part.wants_sample(scene.frame):
+                chosen.setdefault(scene.part.track, scene)
+        faces = [(images[s.index], s.points) for s in chosen.values() for images in (before, after)]
+        found = await self.identities(faces)
+        for i, scene in enumerate(chosen.values()):
+            scene.part.before.append(found[2 * i])
+            scene.part.after.append(found[2 * i + 1])
+
+
+def _report(part: Part) -> TrackReport:
+    shown = part.swapped + part.mosaic + part.kept
+    before = [float(a @ b) for i, a in enumerate(part.before) for b in part.before[:i]]
+    after = [float(a @ b) for a in part.before for b in part.after]
+    return TrackReport(
+        first=part.first,
+        last=part.last,
+        coverage=round((shown - part.kept) / (part.last - part.first + 1), 4),
+        swapped=part.swapped,
+        mosaic=part.mosaic,
+        kept=part.kept,
+        token=None if part.face is None else encode(part.face.seed),
+        offered=tuple(encode(face) for face in part.offered),
+        skin=None if part.looks is None else as_hex(part.looks.tone),
+        cosine_before=round(sum(before) / len(before), 4) if before else None,
+        cosine_after=round(sum(after) / len(after), 4) if after else None,
+    )

@@ -1,0 +1,164 @@
+"""Some consecutive frames of a video on their way through: taken, given people, swapped, written."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import numpy as np
+
+from deployments.roles import FaceView, SwapInput, SwappedFace, face_from_landmarks
+from graphs.base import VideoFile
+from graphs.casting import yaw
+from graphs.face_exchange import SMALLEST_FACE, mosaic, wanted_tone, with_skin
+from graphs.face_paste import lay_back
+from graphs.face_tracks import FaceTracker
+from graphs.face_view import Cutting, cut_out
+from graphs.impersonation import Part
+from graphs.tracking import Sighting, Track
+from modiste.image import Landmarks, Mask, RGBImage
+from modiste.video import Picture
+from modiste.video_writer import VideoWriter
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.packet import Packet
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BYTES, _LONGEST = 64_000_000, 16
+"""A stretch has 16 frames, or fewer where frames are large."""
+_MARGIN, _LARGEST_SWAP = 1.45, 512
+"""Side of the crop that is swapped: over the size of the face, and at most, pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """parts: pictures and sound packets in order; people: for each picture, who is where."""
+
+    start: int
+    parts: "list[Picture | Packet[AudioStream]]"
+    people: list[list[tuple[Track, Sighting]]] = field(default_factory=list)
+
+    @property
+    def images(self) -> list[RGBImage]:
+        return [part.image for part in self.parts if isinstance(part, Picture)]
+
+    def image(self, frame: int) -> RGBImage:
+        return self.images[frame - self.start]
+
+    def after(self, other: "Stretch") -> "Stretch":
+        return replace(self, start=other.start + len(other.images))
+
+    def with_people(self, tracker: FaceTracker) -> "Stretch":
+        frames = range(self.start, self.start + len(self.images))
+        return replace(self, people=[tracker.at(frame) for frame in frames])
+
+    def best_view(self, track: Track) -> tuple[int, Landmarks] | None:
+        """Frame and landmarks in which a person is seen most from the front; None where no face is recognised."""
+        views = [
+            (abs(yaw(sighting.points)), frame, sighting.points)
+            for frame, people in enumerate(self.people, self.start)
+            for who, sighting in people
+            if who is track and sighting.points is not None
+        ]
+        best = min(views, key=lambda view: view[:2], default=None)
+        return None if best is None else best[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One face in one frame, ready to be swapped. index: of the picture in its stretch; points: in the picture."""
+
+    frame: int
+    index: int
+    part: Part
+    points: Landmarks
+    crop: Cutting
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run in a thread; when cancelled, wait for the thread first, so that nothing is closed under its feet."""
+    task = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def length_for(image: RGBImage) -> int:
+    """How many frames of this size make a stretch."""
+    return int(np.clip(_BYTES // image.nbytes, 2, _LONGEST))
+
+
+def take(source: "Iterator[Picture | Packet[AudioStream]]", length: int) -> Stretch:
+    """The next `length` pictures and the sound between them; fewer at the clip's end."""
+    parts = []
+    pictures = 0
+    for part in source:
+        parts.append(part)
+        pictures += isinstance(part, Picture)
+        if pictures == length:
+            break
+    return Stretch(0, parts)
+
+
+def beside(video: VideoFile) -> Path:
+    """A new name in the same folder."""
+    return video.with_name(f"{video.stem}.anonymized-{secrets.token_hex(4)}{video.suffix}")
+
+
+def scenes(stretch: Stretch, parts: dict[int, Part], *, hide: bool) -> tuple[list[Scene], list[RGBImage]]:
+    """The faces that can be swapped, and the pictures with a mosaic over those that cannot (where `hide` is set)."""
+    images, ready = list(stretch.images), []
+    for index, people in enumerate(stretch.people):
+        frame = stretch.start + index
+        for track, sighting in people:
+            part = parts[track.id]
+            part.first, part.last = min(part.first, frame), max(part.last, frame)
+            box = sighting.face.box
+            if part.face is not None and sighting.points is not None and max(box.width, box.height) >= SMALLEST_FACE:
+                face = face_from_landmarks(sighting.points)
+                crop = cut_out(images[index], face, margin=_MARGIN, smallest=48, largest=_LARGEST_SWAP)
+                ready.append(Scene(frame, index, part, sighting.points, crop))
+                part.swapped += 1
+            elif hide:
+                images[index] = mosaic(images[index], sighting.face)
+                part.mosaic += 1
+            else:
+                part.kept += 1
+    return ready, images
+
+
+def swap_input(scene: Scene, skin: str) -> SwapInput:
+    if scene.part.face is None or scene.part.looks is None:
+        raise ValueError("expected a person who is played by somebody")
+    points = scene.crop.inward(scene.points)
+    labels = scene.part.labels(scene.frame, scene.points, scene.crop)
+    image, wanted = scene.crop.image, wanted_tone(skin, scene.part.face)
+    if wanted is not None:
+        image = with_skin(image, labels, scene.part.looks.tone, wanted)
+    return SwapInput(
+        source=scene.part.face.view, target=FaceView(image=image, landmarks=points, labels=labels), tone=1.0
+    )
+
+
+def paste(images: list[RGBImage], ready: Sequence[Scene], swapped: Sequence[SwappedFace]) -> None:
+    """Lay swapped faces into the pictures of a stretch; changes the list."""
+    for scene, face in zip(ready, swapped, strict=True):
+        mask = Mask(np.where((face.image != scene.crop.image).any(axis=2), 255, face.mask).astype(np.uint8))
+        images[scene.index] = lay_back(images[scene.index], face.image, mask, scene.crop.matrix)
+
+
+def write(writer: VideoWriter, stretch: Stretch, images: Sequence[RGBImage]) -> None:
+    """Encode the pictures, and copy the sound between them."""
+    remaining = iter(images)
+    for part in stretch.parts:
+        if isinstance(part, Picture):
+            writer.write(replace(part, image=next(remaining)))
+        else:
+            writer.copy(part)
