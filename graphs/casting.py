@@ -64,8 +64,8 @@ def yaw(points: Landmarks) -> float:
     return float(np.degrees(np.arctan2(across[2], np.hypot(across[0], across[1]))))
 
 
-def rank(look: Look, cast: Cast) -> list[FaceSeed]:
-    """The nine that suit best: skin tone and head turn near the person's, build of the face alike but not the same."""
+def rank(look: Look, cast: Cast, count: int = OFFERED) -> list[FaceSeed]:
+    """Those that suit best: skin tone and head turn near the person's, build of the face alike but not the same."""
     difference = cast.tones - look.tone
     difference[:, 0] = (difference[:, 0] + 180) % 360 - 180
     alike = cast.embeddings @ look.embedding
@@ -75,7 +75,7 @@ def rank(look: Look, cast: Cast) -> list[FaceSeed]:
         + 4 * (1 - alike)
         + 100 * (alike > _TOO_ALIKE)
     )
-    best = np.argsort(cost, kind="stable")[:OFFERED]
+    best = np.argsort(cost, kind="stable")[:count]
     return [FaceSeed(seed=int(cast.seeds[i]), truncation=TRUNCATION) for i in best]
 
 
