@@ -49,4 +49,4 @@ def grain(colour: Colour, known: NDArray[np.bool_]) -> NDArray[np.float32]:
     # Edges are no grain: the median of the deviations leaves them out.
     strength = float(np.median(np.abs(fine))) * 1.4 if fine.size else 0.0
     noise = np.random.default_rng(0).standard_normal(known.shape).astype(np.float32)
-    return min(strength, 6.0) * cv2.GaussianBlur(noise, (0, 0), 0.7) * 1.8
+    return min(strength, 2.5) * cv2.GaussianBlur(noise, (0, 0), 0.7) * 1.8

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from compile.engine import Tensors
 from deployments.layer_composer import light, skin
 from deployments.layer_composer.fill import Colour, backdrop, grain, spread
-from deployments.roles import GarmentSynthesis, Synthesis, SynthesisInput
+from deployments.roles import GarmentSynthesis, Synthesis, SynthesisInput, WarpedGarment
 from modiste.image import LabelMap, RGBImage
 from modiste.labels import BodyPart
 from modiste.spec import ModelSpec, Resources
@@ -15,6 +15,12 @@ from modiste.spec import ModelSpec, Resources
 GREY = 128
 ARMS = ((BodyPart.RIGHT_ARM, 2), (BodyPart.LEFT_ARM, 3))
 """Each arm with the piece that is its sleeve."""
+BARED = {
+    "upper": (BodyPart.NECK, BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM),
+    "lower": (BodyPart.LEFT_LEG, BodyPart.RIGHT_LEG),
+    "dress": (BodyPart.NECK, *skin.LIMBS),
+}
+"""Skin that may come to light when the old garment goes."""
 
 
 class LayerComposer(GarmentSynthesis):
@@ -36,19 +42,22 @@ class LayerComposer(GarmentSynthesis):
         front = _front(labels, warped.pieces, warped.category, x.tuck)
 
         size = max(3, round(0.02 * warped.unit) | 1)
-        free = cv2.dilate(solid.astype(np.uint8), np.ones((size, size), np.uint8)) == 0
-        plate = backdrop(colour, free)
-        under = _under(colour, labels, warped.bare, old, plate)
-        # The old garment's soft rim goes with it, but not into the face, the hair or the hands.
-        rim = cv2.dilate(old.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
-        kept = np.isin(labels, (BodyPart.HAIR, BodyPart.FACE, BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM, BodyPart.OTHER))
-        gone = cv2.GaussianBlur((old | (rim & ~kept & ~_stays(labels, old))).astype(np.float32), (0, 0), 0.8)
+        wide = np.ones((size, size), np.uint8)
+        plate = backdrop(colour, cv2.dilate(solid.astype(np.uint8), wide) == 0)
+        under, painted = _under(colour, labels, warped, old, plate)
+        # The old garment's soft rim goes with it, but not into the face, the hair or the other garment.
+        rim = cv2.dilate(old.astype(np.uint8), wide[:3, :3], iterations=2) > 0
+        kept = np.isin(labels, (BodyPart.HAIR, BodyPart.FACE, BodyPart.OTHER)) | _stays(labels, old)
+        gone = cv2.GaussianBlur((old | rim).astype(np.float32), (0, 0), 0.8)
         gone = np.where(kept, 0, gone)
-        canvas = colour + (under - colour) * gone[..., None]
+        bared = colour + (under - colour) * gone[..., None]
 
+        shadow = light.contact(alpha, 0.5 * warped.unit, 0.12)
+        canvas = bared * np.where(solid, shadow, 1)[..., None]
         cloth = _lit(colour, old, warped.layer[..., :3].astype(np.float32), alpha, front, warped.unit)
-        canvas = canvas * _below_hem(alpha, front, warped.unit)[..., None]
         canvas = canvas + (cloth - canvas) * alpha[..., None]
+        over = _soft(painted & (warped.pieces == 1)) if warped.category != "lower" else np.zeros_like(alpha)
+        canvas = canvas + (bared - canvas) * over[..., None]
         canvas = canvas + (colour - canvas) * front[..., None]
         changed = (gone > 0) | (alpha > 0)
         changed = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
@@ -84,23 +93,30 @@ def _front(labels: LabelMap, pieces: LabelMap, category: str, tuck: str) -> NDAr
         over |= labels == BodyPart.LOWER_GARMENT
     if category == "lower" and tuck != "in":
         over |= labels == BodyPart.UPPER_GARMENT
-    return np.clip(cv2.GaussianBlur(over.astype(np.float32), (0, 0), 0.9) * 1.6 - 0.3, 0, 1)
+    return _soft(over)
+
+
+def _soft(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A mask with an anti-aliased edge."""
+    blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.9)
+    return np.asarray(np.clip(blurred * 1.6 - 0.3, 0, 1), np.float32)
 
 
 def _under(
-    colour: Colour, labels: LabelMap, bare: LabelMap, old: NDArray[np.bool_], plate: Colour
-) -> Colour:
-    """What shows where the old garment is gone and the new one does not reach."""
-    under = plate
+    colour: Colour, labels: LabelMap, warped: WarpedGarment, old: NDArray[np.bool_], plate: Colour
+) -> tuple[Colour, NDArray[np.bool_]]:
+    """What shows where the old garment is gone, and where that is a painted arm."""
+    under, bare = plate, warped.bare
     lower = labels == BodyPart.LOWER_GARMENT
-    trunk = (bare == BodyPart.OTHER) & old
-    if lower.any() and not (lower & old).any():
+    if warped.category == "upper" and lower.any():
         inner = cv2.erode(lower.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
         extended = spread(colour, inner) + grain(colour, inner)[..., None]
-        edge = cv2.GaussianBlur(trunk.astype(np.float32), (0, 0), 1.0)[..., None]
-        under = under + (extended - under) * edge
-    painted, opacity = skin.paint(colour, labels, bare, old)
-    return np.asarray(under + (painted - under) * opacity[..., None], np.float32)
+        under = under + (extended - under) * _soft((bare == BodyPart.OTHER) & old)[..., None]
+    parts = BARED[warped.category]
+    painted, opacity = skin.paint(colour, labels, bare, parts, old)
+    under = under + (painted - under) * opacity[..., None]
+    arms = np.isin(bare, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM)) & old
+    return np.asarray(under, np.float32), arms
 
 
 def _lit(
@@ -114,11 +130,6 @@ def _lit(
     shade = light.folds(colour, old, unit) * light.roundness(alpha, unit)
     shade = shade * light.contact(front * (alpha > 0.5), unit, 0.35)
     return np.asarray(cloth * shade[..., None], np.float32)
-
-
-def _below_hem(alpha: NDArray[np.float32], front: NDArray[np.float32], unit: float) -> NDArray[np.float32]:
-    """The garment's shadow on skin and clothes next to it; none on the backdrop is wanted, so it is faint."""
-    return light.contact(alpha, 0.5 * unit, 0.12) + front * 0
 
 
 def _before(canvas: Colour, colour: Colour, x: SynthesisInput, alpha: NDArray[np.float32]) -> Colour:

@@ -14,8 +14,8 @@ ENOUGH = 60
 
 
 def tone(colour: Colour, labels: LabelMap, part: BodyPart) -> NDArray[np.float32]:
-    """Median Lab-like colour of the part, else of the other limbs, else of the neck and face."""
-    groups = ((part,), LIMBS, (BodyPart.NECK,), (BodyPart.FACE,))
+    """Median Lab-like colour of the part, else of face and neck, else of any limb."""
+    groups = ((part,), (BodyPart.FACE, BodyPart.NECK), LIMBS)
     for group in groups:
         visible = cv2.erode(np.isin(labels, group).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         if np.count_nonzero(visible) >= ENOUGH:
@@ -26,14 +26,16 @@ def tone(colour: Colour, labels: LabelMap, part: BodyPart) -> NDArray[np.float32
     return np.array([200, 160, 140], np.float32)
 
 
-def paint(colour: Colour, labels: LabelMap, bare: LabelMap, wanted: NDArray[np.bool_]) -> tuple[Colour, NDArray[np.float32]]:
-    """Skin for `wanted` pixels.
+def paint(
+    colour: Colour, labels: LabelMap, bare: LabelMap, parts: tuple[BodyPart, ...], wanted: NDArray[np.bool_]
+) -> tuple[Colour, NDArray[np.float32]]:
+    """Skin of some parts for `wanted` pixels.
 
     bare:    which part of the body each pixel shows when undressed (BodyPart), 0 outside
     returns: colour; opacity [H, W] 0-1 of the painted skin, soft at the limbs' edges
     """
     painted, opacity = colour.copy(), np.zeros(labels.shape, np.float32)
-    for part in (BodyPart.NECK, *LIMBS):
+    for part in parts:
         area = bare == part
         if not (area & wanted).any():
             continue
@@ -41,14 +43,15 @@ def paint(colour: Colour, labels: LabelMap, bare: LabelMap, wanted: NDArray[np.b
         if part is BodyPart.NECK:
             own = own | (labels == BodyPart.FACE)
         known = cv2.erode(own.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        base = tone(colour, labels, part)
         whole = area | own
+        sparse = np.count_nonzero(known) < 0.12 * np.count_nonzero(area)
+        base = tone(colour, labels, BodyPart.FACE if sparse else part)
         profile = _roundness(whole) if part in LIMBS else np.ones(labels.shape, np.float32)
         flat = np.broadcast_to(base, colour.shape) * profile[..., None]
         # Near visible skin its own colours run on; farther away the plain tone takes over.
         if np.count_nonzero(known) >= ENOUGH:
             ratio = np.where(known[..., None], colour / np.maximum(flat, 8), 1.0).astype(np.float32)
-            near = np.clip(spread(ratio, known | ~_near(whole)), 0.6, 1.5)
+            near = np.clip(spread(ratio, known | ~_near(known)), 0.6, 1.5)
             blur = cv2.GaussianBlur(near, (0, 0), 0.006 * max(labels.shape))
             flat = flat * blur
         rough = flat + grain(colour, known)[..., None]
@@ -60,7 +63,7 @@ def paint(colour: Colour, labels: LabelMap, bare: LabelMap, wanted: NDArray[np.b
 
 
 def _near(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    size = max(3, round(0.02 * max(area.shape)) | 1)
+    size = max(3, round(0.08 * max(area.shape)) | 1)
     return cv2.dilate(area.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import diags_array
 from scipy.sparse.linalg import spsolve
 
@@ -18,6 +19,8 @@ SIDES = ("right", "left")
 """The person's right is on the viewer's left: index 0."""
 MIN_SHOULDERS = 60.0
 """Smallest distance between the shoulder joints, pixels."""
+CAP_END = 0.3
+"""Reach along the arm at which the rounding of the shoulder ends."""
 SEEN = 0.3
 """Keypoint score from which a joint is believed."""
 
@@ -26,11 +29,12 @@ SEEN = 0.3
 class Body:
     """All in the person's picture; index 0 of pairs is the viewer's left.
 
-    shoulders: collar point to tip, [8, 2] each; armpits: [2]; sides: x per picture row from `top`, [2, rows];
+    shoulders: collar point to tip, [8, 2] each; caps: tip to the arm's outer side at CAP_END; armpits: [2]; sides: x per picture row from `top`, [2, rows];
     unit: distance between the shoulder tips, pixels
     """
 
     shoulders: tuple[Points, Points]
+    caps: tuple[Points, Points]
     armpits: tuple[Points, Points]
     top: int
     sides: NDArray[np.float32]
@@ -64,6 +68,7 @@ def find_body(labels: LabelMap, keypoints: Keypoints, person: Mask) -> Body:
     legs = tuple(_leg(side, labels, keypoints, solid, hips, unit) for side in (0, 1))
     return Body(
         shoulders=lines,
+        caps=tuple(_cap(arms[side], shoulders[side], tips[side], solid) for side in (0, 1)),  # type: ignore[arg-type]
         armpits=armpits,  # type: ignore[arg-type]
         top=top,
         sides=sides,
@@ -162,6 +167,29 @@ def _tip(shoulder: Points, other: Points, solid: NDArray[np.bool_], joint_width:
     return (shoulder + direction * reach).astype(np.float32)
 
 
+def _cap(arm: Limb, joint: Points, tip: NDArray[np.float32], solid: NDArray[np.bool_]) -> Points:
+    """The outline around the shoulder, an arc about its joint where it is not to be seen."""
+    points, normals, radii = arm.at(CAP_END)
+    end = points[0] + normals[0] * radii[0] * 1.03
+    a, b = tip - joint, end - joint
+    first = np.arctan2(a[1], a[0])
+    turn = (np.arctan2(b[1], b[0]) - first + np.pi) % (2 * np.pi) - np.pi
+    t = np.linspace(0, 1, 10)
+    radius = np.hypot(*a) + (np.hypot(*b) - np.hypot(*a)) * t
+    ways = np.stack([np.cos(first + turn * t), np.sin(first + turn * t)], axis=1)
+    steps = np.linspace(0.6, 1.25, 40)
+    rays = joint + ways[:, None] * (radius[:, None] * steps)[..., None]
+    x = np.clip(np.round(rays[..., 0]).astype(int), 0, solid.shape[1] - 1)
+    y = np.clip(np.round(rays[..., 1]).astype(int), 0, solid.shape[0] - 1)
+    for i, line in enumerate(solid[y, x]):
+        if 0 < i < len(t) - 1 and line[0] and not line.all():
+            radius[i] *= steps[int(np.argmin(line))] * 1.01
+    radius = gaussian_filter1d(radius, 1.0, mode="nearest")
+    arc: Points = (joint + ways * radius[:, None]).astype(np.float32)
+    arc[0], arc[-1] = tip, end
+    return arc
+
+
 def _shoulder_lines(
     tips: list[NDArray[np.float32]],
     shoulders: Points,
@@ -251,7 +279,9 @@ def _sides(
             stop = np.flatnonzero(~person | hidden)
             if not len(stop) or abs(stop[0]) < 2:
                 continue
-            found = start + sign * (stop[0] - 1)
+            # Under an arm that touches the body the cloth goes on to the arm's middle.
+            behind = hidden[stop[0]] and person[stop[0] : stop[0] + 3].all()
+            found = start + sign * (stop[0] - 1 + (0.07 * unit if behind else 0))
             if abs(found - usual) > 0.3 * unit:
                 continue
             x[i] = found

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.limb_tps.body import Body
+from deployments.limb_tps.body import CAP_END, Body
 from deployments.limb_tps.limbs import Limb
 from deployments.limb_tps.outline import COUNT
 from deployments.limb_tps.shapes import (
@@ -30,8 +30,8 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None) -> TopShape:
 
     hem_hint: picture row of the worn garment's hem; a new hem close to it is put there
     """
-    scale = body.unit / garment.shoulder_width
-    shoulders = [_shoulder(garment.halves[side], body, side, garment.shoulder_width) for side in (0, 1)]
+    scale = body.unit / garment.unit
+    shoulders = [_shoulder(garment.halves[side], body, side, garment.unit) for side in (0, 1)]
     collar = float(np.mean([line[0, 1] for line in shoulders]))
     rise = float(np.mean([half.shoulder[0, 1] for half in garment.halves]))
     hems = []
@@ -39,8 +39,8 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None) -> TopShape:
         drop = (float(half.side[-1, 1]) - rise) * scale
         hems.append(collar + drop)
     hem = float(np.mean(hems))
-    if hem_hint is not None and abs(hem - hem_hint) < 0.3 * body.unit:
-        hem = hem_hint
+    if hem_hint is not None and -0.6 * body.unit < hem - hem_hint < 0.35 * body.unit:
+        hem = hem_hint + 0.012 * body.unit
     hem = max(hem, float(max(a[1] for a in body.armpits)) + 0.35 * body.unit)
     halves = []
     for side in (0, 1):
@@ -49,7 +49,7 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None) -> TopShape:
         armhole = _armhole(half, shoulders[side][-1], body.armpits[side], side)
         sleeve = None
         if half.sleeve is not None:
-            sleeve = _sleeve(half.sleeve, body.arms[side], shoulders[side][-1], line[0], scale)
+            sleeve = _sleeve(half.sleeve, body, side, shoulders[side][-1], scale)
         halves.append(Half(shoulder=shoulders[side], armhole=armhole, side=line, sleeve=sleeve))
     return TopShape(
         halves=(halves[0], halves[1]),
@@ -100,9 +100,9 @@ def _follow(curve: Polyline, first: NDArray[np.float32], last: NDArray[np.float3
     return transform(curve, matrix)
 
 
-def _sleeve(sleeve: Sleeve, arm: Limb, tip: NDArray[np.float32], armpit: NDArray[np.float32], scale: float) -> Sleeve:
+def _sleeve(sleeve: Sleeve, body: Body, side: int, tip: NDArray[np.float32], scale: float) -> Sleeve:
     """Along the arm: as long as the garment's sleeve, at least as wide as the arm."""
-    first, _, _ = arm.at(0.0)
+    arm, armpit = body.arms[side], body.armpits[side]
     along = arm.axis - armpit
     pit = 2 * float(np.argmin(np.einsum("ij,ij->i", along, along)[: len(arm.axis) // 2])) / (len(arm.axis) - 1)
     reach = float(np.clip(sleeve.reach, pit + 0.12, 2.0))
@@ -120,22 +120,13 @@ def _sleeve(sleeve: Sleeve, arm: Limb, tip: NDArray[np.float32], armpit: NDArray
         half_width = np.clip(cloth, 1.04 * radii, widest * radii)
         edges.append(points + sign * normals * half_width[:, None])
     outer, inner = edges
-    begin = max(1, int(np.searchsorted(outer_at, 0.22)))
-    outer = resample(np.concatenate([_around(first[0], tip, outer[begin]), outer[begin + 1 :]]), COUNT)
+    begin = min(int(np.searchsorted(outer_at, CAP_END)), COUNT - 2)
+    cap = body.caps[side]
+    bend = outer[begin] - cap[-1] if begin else np.zeros(2)
+    ease = np.linspace(0, 1, len(cap))[:, None] ** 2
+    outer = resample(np.concatenate([cap + ease * bend, outer[begin + 1 :]]), COUNT)
     inner = inner + np.clip(1 - v * 3.0, 0, 1)[:, None] ** 1.5 * (armpit - inner[0])
     return Sleeve(outer=outer.astype(np.float32), inner=inner.astype(np.float32), reach=reach)
-
-
-def _around(joint: NDArray[np.float32], start: NDArray[np.float32], end: NDArray[np.float32]) -> Polyline:
-    """An arc about the shoulder joint."""
-    a, b = start - joint, end - joint
-    first = np.arctan2(a[1], a[0])
-    turn = (np.arctan2(b[1], b[0]) - first + np.pi) % (2 * np.pi) - np.pi
-    t = np.linspace(0, 1, 8)
-    radius = np.hypot(*a) + (np.hypot(*b) - np.hypot(*a)) * t
-    angle = first + turn * t
-    arc: Polyline = (joint + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)).astype(np.float32)
-    return arc
 
 
 def fit_trousers(garment: TrousersShape, body: Body, waist_row: float, crotch: NDArray[np.float32]) -> TrousersShape:

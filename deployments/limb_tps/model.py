@@ -16,7 +16,7 @@ from deployments.limb_tps.limbs import Limb
 from deployments.limb_tps.neckline import find_neckline, open_neck
 from deployments.limb_tps.outline import lower_kind, measure
 from deployments.limb_tps.pieces import lay, pieces_of
-from deployments.limb_tps.shapes import Kind, Shape, TopShape
+from deployments.limb_tps.shapes import Kind, Shape, TopShape, TrousersShape
 from deployments.limb_tps.upright import prepare
 from deployments.roles import Category, Dressed, GarmentWarp, WarpedGarment, WarpInput
 from modiste.errors import CannotFit
@@ -24,6 +24,8 @@ from modiste.image import LabelMap
 from modiste.labels import BodyPart
 from modiste.spec import ModelSpec, Resources
 
+UPPER_ARM = 0.42
+"""Reach along the arm from which on it is apart from the trunk."""
 MIN_SYMMETRY = 0.62
 """Overlap of a garment with its mirror image, below which it is folded, twisted or not one garment."""
 
@@ -78,8 +80,6 @@ def _fit(shape: Shape, category: Category, body: Body, x: WarpInput) -> Shape:
     row = min(row, usual) if hanging else row
     if row > x.person.labels.shape[0] - 0.25 * body.unit:
         raise CannotFit("expected a photo that shows the hips, got one that ends above them")
-    from deployments.limb_tps.shapes import TrousersShape
-
     if isinstance(shape, TrousersShape):
         crotch = np.array([float(body.hips[:, 0].mean()), hip_row + 0.22 * body.unit], np.float32)
         return fit_trousers(shape, body, row, crotch)
@@ -107,30 +107,29 @@ def bare_body(body: Body, labels: LabelMap, top: TopShape | None) -> LabelMap:
     height, width = labels.shape
     bare = np.zeros((height, width), np.uint8)
     rows = np.arange(body.top, min(height, int(body.hips[:, 1].max() + 0.3 * body.unit)))
-    trunk = np.concatenate(
-        [
-            body.shoulders[0],
-            body.shoulders[1],
-            np.stack([body.side(1, rows.astype(np.float32)), rows], 1),
-            np.stack([body.side(0, rows.astype(np.float32)), rows], 1)[::-1],
-        ]
-    )
-    _fill(bare, trunk, BodyPart.OTHER)
+    left, right = (np.stack([body.side(side, rows.astype(np.float32)), rows], 1) for side in (0, 1))
+    trunk = np.concatenate([body.shoulders[0][::-1], body.shoulders[1], right, left[::-1]])
+    for reach in (0.0, UPPER_ARM):
+        for side, part in enumerate((BodyPart.RIGHT_ARM, BodyPart.LEFT_ARM)):
+            _fill(bare, _strip(body.arms[side], labels == part, reach), part)
+        if reach == 0.0:
+            # Of the shoulder's own width, trunk and arm have their sides of the armpit.
+            _fill(bare, trunk, BodyPart.OTHER)
+            chest = bare[: max(0, int(body.top + 0.25 * body.unit))]
+            chest[chest == BodyPart.OTHER] = BodyPart.NECK
+    for side, part in enumerate((BodyPart.RIGHT_LEG, BodyPart.LEFT_LEG)):
+        _fill(bare, _strip(body.legs[side], labels == part, 0.25), part)
     _fill(bare, _neck(body, top), BodyPart.NECK)
-    for side, (leg, arm) in enumerate(
-        ((BodyPart.RIGHT_LEG, BodyPart.RIGHT_ARM), (BodyPart.LEFT_LEG, BodyPart.LEFT_ARM))
-    ):
-        for limb, part, slim in ((body.legs[side], leg, 0.9), (body.arms[side], arm, 0.88)):
-            own = np.isin(labels, (part,))
-            factor = 1.0 if np.count_nonzero(own) > 0.5 * _area(limb) else slim
-            edge = np.concatenate(
-                [
-                    limb.axis + limb.normal * limb.radius[:, None] * factor,
-                    (limb.axis - limb.normal * limb.radius[:, None] * factor)[::-1],
-                ]
-            )
-            _fill(bare, edge, part)
     return LabelMap(bare)
+
+
+def _strip(limb: Limb, own: NDArray[np.bool_], first: float) -> NDArray[np.float32]:
+    """A limb's outline from some reach on; slimmer where its width was measured over clothes."""
+    points, normals, radii = limb.at(np.linspace(first, 2.35, 60))
+    dressed = np.count_nonzero(own) < 0.5 * _area(limb)
+    across = normals * radii[:, None] * (0.88 if dressed else 1.0)
+    outline: NDArray[np.float32] = np.concatenate([points + across, (points - across)[::-1]])
+    return outline
 
 
 def _neck(body: Body, top: TopShape | None) -> NDArray[np.float32]:

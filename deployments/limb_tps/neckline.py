@@ -15,6 +15,8 @@ DEPTHS = np.arange(0.06, 0.62, 0.02)
 ROUNDNESS = (1.0, 1.5, 2.0, 3.0)
 """Exponent of the curve: 1 a V, 2 a round neck, 3 a square one."""
 USUAL_DEPTH = 0.14
+FAINT = 7.0
+"""Colour step in Lab units under which no edge is seen."""
 
 
 def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
@@ -25,17 +27,18 @@ def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
     lab = cv2.GaussianBlur(lab, (0, 0), 0.012 * width)
     band = max(2.0, 0.03 * width)
     outline_dip = float(np.max(_below(shape.neckline, first, last))) / width
-    best, curve = 0.0, None
+    found = []
     for depth in DEPTHS[outline_dip - 0.02 <= DEPTHS]:
-        for roundness in ROUNDNESS:
-            line = _curve(first, last, depth * width, roundness)
-            step = _step(lab, cutout.texture[..., 3], line[3:-3], band)
-            score = step * float(np.interp(depth, [0.06, 0.12, 0.3, 0.6], [0.75, 1.0, 0.95, 0.7]))
-            if score > best:
-                best, curve = score, line
-    if curve is None or best < 7.0:
-        depth = max(USUAL_DEPTH, outline_dip)
-        curve = _curve(first, last, depth * width, 2.0)
+        lines = [_curve(first, last, depth * width, roundness) for roundness in ROUNDNESS]
+        steps = [_step(lab, cutout.texture[..., 3], line[3:-3], band) for line in lines]
+        best = int(np.argmax(steps))
+        found.append((steps[best], lines[best]))
+    strongest = max((step for step, _ in found), default=0.0)
+    if strongest < FAINT:
+        curve = _curve(first, last, max(USUAL_DEPTH, outline_dip) * width, 2.0)
+    else:
+        # In a pattern every stripe is an edge; the neckline is the first of the strong ones.
+        curve = next(line for step, line in found if step >= 0.8 * strongest)
     return replace(shape, neckline=curve)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from deployments.limb_tps.shapes import (
+    DEPTHS_PER_WIDTH,
     Half,
     Kind,
     Leg,
@@ -240,8 +241,8 @@ def _top(cutout: Cutout, chains: tuple[_Chain, _Chain]) -> TopShape:
     if abs(levels[0] - levels[1]) > 0.14 * height:
         raise CannotFit("expected sleeves that start at the same height, got an uneven outline")
     width = sum(float(chain.points[half.tip, 0]) for chain, half in zip(chains, found, strict=True))
-    depth = float(np.mean(levels)) - min(float(c.points[h.collar, 1]) for c, h in zip(chains, found, strict=True))
-    width = max(width, 1.6 * depth)
+    collars = [float(chain.points[half.collar, 1]) for chain, half in zip(chains, found, strict=True)]
+    width = max(width, DEPTHS_PER_WIDTH * (sum(levels) - sum(collars)) / 2)
     halves = []
     for side, (chain, half) in enumerate(zip(chains, found, strict=True)):
         p = chain.points
@@ -252,7 +253,7 @@ def _top(cutout: Cutout, chains: tuple[_Chain, _Chain]) -> TopShape:
             sleeve = Sleeve(
                 outer=_to_picture(cutout, side, resample(outer.astype(np.float32), COUNT).astype(np.float64)),
                 inner=_to_picture(cutout, side, resample(inner.astype(np.float32), COUNT).astype(np.float64)),
-                reach=share / ELBOW if share < ELBOW else 1 + (share - ELBOW) / (1 - ELBOW),
+                reach=_reach(share),
             )
         armhole = np.stack([p[half.tip], p[half.armpit]]) if half.cuff else p[half.tip : half.armpit + 1]
         halves.append(
@@ -278,6 +279,13 @@ def _top(cutout: Cutout, chains: tuple[_Chain, _Chain]) -> TopShape:
     return TopShape(halves=(halves[0], halves[1]), neckline=resample(neckline, 15), hem=resample(hem, COUNT))
 
 
+def _reach(share: float) -> float:
+    """Share of the arm's length to reach; what nearly comes to the wrist is a long sleeve that creased."""
+    if share < ELBOW:
+        return share / ELBOW
+    return 2.0 if share > 0.72 else 1 + (share - ELBOW) / (1 - ELBOW)
+
+
 def _guess(cutout: Cutout, chains: tuple[_Chain, _Chain]) -> Kind:
     if all(_armpit(chain) is not None for chain in chains):
         shape = _top(cutout, chains)
@@ -285,7 +293,7 @@ def _guess(cutout: Cutout, chains: tuple[_Chain, _Chain]) -> Kind:
         collar = float(shape.halves[0].shoulder[0, 1])
         depth = float(np.mean([point[1] for point in armpits])) - collar
         # Slender and boxy garments differ in width, not in the height of the armhole.
-        chest = max(float(np.linalg.norm(armpits[0] - armpits[1])), 1.6 * depth)
+        chest = max(float(np.linalg.norm(armpits[0] - armpits[1])), DEPTHS_PER_WIDTH * depth)
         return "dress" if (float(shape.hem[:, 1].mean()) - collar) / chest > DRESS_LENGTH else "upper"
     if lower_kind(cutout) == "trousers":
         return "trousers"

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 Polyline = NDArray[np.float32]
 """float32 [K, 2], (x, y) in pixels."""
 
+DEPTHS_PER_WIDTH = 1.75
+"""Shoulder width over the height from collar to armpit."""
+
 Kind = Literal["upper", "dress", "trousers", "skirt"]
 
 
@@ -50,6 +53,12 @@ class TopShape:
     @property
     def shoulder_width(self) -> float:
         return float(np.linalg.norm(self.halves[0].shoulder[-1] - self.halves[1].shoulder[-1]))
+
+    @property
+    def unit(self) -> float:
+        """Shoulder width as the armhole's height suggests, where the seam itself is set narrower."""
+        depths = [float(half.armhole[-1, 1] - half.shoulder[0, 1]) for half in self.halves]
+        return max(self.shoulder_width, DEPTHS_PER_WIDTH * sum(depths) / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
