@@ -11,7 +11,6 @@ from time import perf_counter
 
 import numpy as np
 import openvino as ov
-import torch
 
 from compile.eager import EagerEngine
 from compile.engine import Engine, Tensors
@@ -55,11 +54,10 @@ def random_feeds(spec: EngineSpec, seed: int = 0) -> dict[str, np.ndarray]:
 
 def measure(name: str, spec: EngineSpec, *, threads: int, repeats: int = 5) -> EngineTimes:
     """Time eager torch, the float32 engine and the served engine in turns; the median of each counts."""
-    torch.set_num_threads(threads)
     feeds = random_feeds(spec)
     free = {s: FREE_SIZE for tensor in spec.inputs for s in tensor.shape if isinstance(s, str) and s != "N"}
     engines: dict[str, Engine] = {
-        "eager": EagerEngine(spec, read_graph(ov.Core(), spec, free)),
+        "eager": EagerEngine(spec, read_graph(ov.Core(), spec, free), threads=threads),
         "float32": open_engine(replace(spec, precision="float32"), threads=threads),
         "served": open_engine(spec, threads=threads),
     }

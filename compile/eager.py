@@ -258,8 +258,9 @@ OPS: dict[str, Op] = {
 class EagerEngine:
     """Engine over the ops above. Folded once, for the shapes given at construction."""
 
-    def __init__(self, spec: EngineSpec, graph: ov.Model) -> None:
+    def __init__(self, spec: EngineSpec, graph: ov.Model, *, threads: int) -> None:
         self.spec = spec
+        torch.set_num_threads(threads)
         manager = Manager()
         manager.register_pass(ConstantFolding())
         manager.run_passes(graph)

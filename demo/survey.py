@@ -120,13 +120,9 @@ def drawn(paths: Sequence[Path], count: int, seed: int) -> list[Path]:
 
 def pictures_of(result: object) -> list[RGBImage]:
     """Every picture that a flow's result holds, in order."""
-    found: list[RGBImage] = []
-    for name in result.__dataclass_fields__:  # type: ignore[attr-defined]
-        value = getattr(result, name)
-        found += [
-            v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, np.ndarray) and v.ndim == 3
-        ]
-    return found
+    values = [getattr(result, name) for name in result.__dataclass_fields__]  # type: ignore[attr-defined]
+    flat = [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
+    return [RGBImage(one) for one in flat if isinstance(one, np.ndarray) and one.ndim == 3]
 
 
 def side_by_side(pictures: Sequence[RGBImage]) -> RGBImage:

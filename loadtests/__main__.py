@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,4 +67,4 @@ def write(measured: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    typer.run(main)
