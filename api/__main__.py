@@ -1,6 +1,5 @@
 """`python -m api serve` and `python -m api wait`."""
 
-import os
 import signal
 import sys
 import threading
@@ -9,16 +8,8 @@ import time
 import httpx
 import typer
 
-# Read when Ray is imported, here and in every process that Ray starts.
-os.environ.update(
-    RAY_SERVE_ROUTER_RETRY_INITIAL_BACKOFF_S="0.005",  # the defaults make full queues take seconds
-    RAY_SERVE_ROUTER_RETRY_MAX_BACKOFF_S="0.02",
-    RAY_USAGE_STATS_ENABLED="0",
-    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
-    OMP_WAIT_POLICY="PASSIVE",  # spinning threads take the cores that other replicas need
-)
-
 from deployments import model_class, model_for
+from deployments.environment import prepare
 from graphs import GRAPHS, graph_class
 from modiste.errors import ModisteError
 from modiste.settings import settings
@@ -36,6 +27,7 @@ def weights_in_use() -> list[str]:
 @main.command()
 def serve() -> None:
     """Start Ray Serve and answer HTTP until told to stop (SIGTERM, Ctrl-C)."""
+    prepare()
     from api.app import Server, address
 
     try:

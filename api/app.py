@@ -4,6 +4,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,19 +13,20 @@ import ray
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from ray import serve
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from api.routes import http_app
-from deployments.app import answer, raised
+from deployments.app import answer, busy
 from graphs import GRAPHS
 from graphs.replica import bind_flows
 from graphs.report import Outcome
 from modiste.errors import ModisteError
 from modiste.settings import settings
+from modiste.telemetry import log
 
 APPLICATION = "modiste"
 OBJECT_STORE_BYTES = 512_000_000
@@ -48,12 +50,27 @@ class ServeFlows:
         return outcome
 
     async def stream(self, name: str, request: object) -> AsyncGenerator[float | Outcome[Any], None]:
+        try:
+            async with aclosing(self._stream_once(name, request)) as stream:
+                async for news in stream:
+                    yield news
+        except RayActorError as death:
+            if isinstance(death, RayTaskError):
+                raise
+            log.warning("replica_died", reason=str(death).partition("\n")[0])
+            async with aclosing(self._stream_once(name, request)) as stream:
+                async for news in stream:
+                    yield news
+
+    async def _stream_once(self, name: str, request: object) -> AsyncGenerator[float | Outcome[Any], None]:
         response = self.handles[name].options(stream=True).stream.remote(request)
         try:
             async for news in response:
+                if isinstance(news, ModisteError):
+                    raise news
                 yield news
-        except (RayTaskError, BackPressureError) as error:
-            raise raised(error) from None
+        except BackPressureError as error:
+            raise busy() from error
         finally:
             response.cancel()
 
@@ -110,7 +127,7 @@ class Server:
         ray.init(
             address="local",
             include_dashboard=False,
-            log_to_driver=False,
+            log_to_driver=True,
             configure_logging=False,
             object_store_memory=OBJECT_STORE_BYTES,
             _node_ip_address="127.0.0.1",

@@ -10,7 +10,6 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from modiste.errors import BadInput, InvalidOption, ModisteError
-from modiste.telemetry import log
 
 
 class Problem(BaseModel):
@@ -106,9 +105,8 @@ def install(app: FastAPI) -> None:
         headers: Any = error.headers
         return respond(problem(code, error.status_code, detail), headers)
 
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        log.error("request_failed", path=request.url.path, exc_info=error)
-        return respond(describe(error))
+    async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
+        return respond(describe(error))  # Starlette raises it on, and Serve logs it
 
     app.add_exception_handler(ModisteError, ours)
     app.add_exception_handler(HTTPException, http)

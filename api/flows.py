@@ -1,6 +1,7 @@
 """A flow's HTTP face, derived from its request and result types: uploads in, files and JSON out."""
 
 import asyncio
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,11 @@ class Flow:
     options: type[BaseModel]
     results: tuple[Slot, ...]
     response: type[BaseModel]
+
+    @property
+    def description(self) -> str:
+        """What the flow does, in its own words."""
+        return self.graph.__doc__ or sys.modules[self.graph.__module__].__doc__ or ""
 
     @property
     def is_job(self) -> bool:

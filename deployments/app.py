@@ -11,7 +11,7 @@ from ray.serve.handle import DeploymentResponse
 
 from deployments import model_class
 from deployments.replica import Replica
-from modiste.errors import Busy
+from modiste.errors import Busy, ModisteError
 from modiste.settings import settings
 from modiste.spec import Resources
 from modiste.telemetry import log
@@ -70,31 +70,29 @@ def gpu_share(resources: Resources) -> float:
 
 
 async def answer(call: Callable[[], DeploymentResponse[Any]]) -> Any:
-    """Send a call to a deployment and await its result.
+    """Send a call to a deployment and await its result; raise the refusal where it answers with one.
 
-    Sent once more if the replica dies; models and flows are free of side effects, so that is safe. What the
-    model raised is raised here as it was.
+    Sent once more if the replica dies; models and flows are free of side effects, so that is safe.
     raises: Busy where the queue is full
     """
     try:
-        return await _answer_once(call)
+        result = await _answer_once(call)
     except RayActorError as death:
+        if isinstance(death, RayTaskError):  # a replica further on died, twice, and its caller said so
+            raise
         log.warning("replica_died", reason=str(death).partition("\n")[0])
-        return await _answer_once(call)
+        result = await _answer_once(call)
+    if isinstance(result, ModisteError):
+        raise result
+    return result
 
 
 async def _answer_once(call: Callable[[], DeploymentResponse[Any]]) -> Any:
     try:
         return await call()
-    except (RayTaskError, BackPressureError) as error:
-        raise raised(error) from None
+    except BackPressureError as error:
+        raise busy() from error
 
 
-def raised(error: RayTaskError | BackPressureError) -> Exception:
-    """What was raised in the other process. Ray wraps it anew at every hop."""
-    cause: Exception = error
-    while isinstance(cause, RayTaskError) and isinstance(cause.cause, Exception):
-        cause = cause.cause
-    if isinstance(cause, BackPressureError):
-        return Busy("expected a free place in the queue, got a full one; send the request again later")
-    return cause
+def busy() -> Busy:
+    return Busy("expected a free place in the queue, got a full one; send the request again later")

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 
 from deployments import open_model
+from modiste.errors import ModisteError
 from modiste.settings import settings
 
 STUCK_AFTER_S = 600.0
@@ -29,14 +30,21 @@ class Replica:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=model_id)
         self._started: float | None = None
 
-    async def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        """One result per input, in order."""
+    async def __call__(self, inputs: Sequence[Any]) -> list[Any] | ModisteError:
+        """One result per input, in order; or the refusal, which as an exception would be logged as a failure.
+
+        A call without inputs only wakes the deployment.
+        """
+        if not inputs:
+            return []
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, inputs)
 
-    def _run(self, inputs: Sequence[Any]) -> list[Any]:
+    def _run(self, inputs: Sequence[Any]) -> list[Any] | ModisteError:
         self._started = monotonic()
         try:
             return self._model(inputs)
+        except ModisteError as refusal:
+            return refusal
         finally:
             self._started = None
 

@@ -48,7 +48,7 @@ def add(app: FastAPI) -> None:
             operation_id=name,
             tags=["flows"],
             summary=name.replace("_", " ").capitalize(),
-            description=of.graph.__doc__,
+            description=of.description,
             status_code=202 if of.is_job else 200,
             response_model=None,
             responses=answers,

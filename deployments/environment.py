@@ -1,0 +1,15 @@
+"""What Ray and the numeric libraries read from the environment when they are loaded, here and in every replica."""
+
+import os
+
+
+def prepare() -> None:
+    """Set it. To be called before Ray is imported; processes that Ray starts inherit it."""
+    os.environ.update(
+        RAY_SERVE_ROUTER_RETRY_INITIAL_BACKOFF_S="0.005",  # with the defaults, full queues take seconds to drain
+        RAY_SERVE_ROUTER_RETRY_MAX_BACKOFF_S="0.02",
+        RAY_USAGE_STATS_ENABLED="0",
+        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # what a replica without a GPU sees is not Ray's to change
+        OMP_WAIT_POLICY="PASSIVE",  # spinning threads take the cores that other replicas need
+        GRPC_ENABLE_FORK_SUPPORT="0",  # or each replica logs that it forks
+    )

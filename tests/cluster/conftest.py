@@ -1,0 +1,76 @@
+"""A real Ray cluster with declared (fake) GPUs, and the small model and flows as deployments on it."""
+
+import os
+import socket
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+import tiny
+
+from api.flows import flow
+from deployments import EDITIONS, MODELS
+from deployments.environment import prepare
+from graphs import GRAPHS
+from modiste.settings import settings
+
+GPUS = 2
+GPU_MEMORY_MB = 8000
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, None]:
+    """Runs the small flows as the application "modiste"; gives a folder that all its processes see."""
+    folder = tmp_path_factory.mktemp("cluster")
+    prepare()
+    environment = {
+        "MODISTE_GPU_MEMORY_MB": str(GPU_MEMORY_MB),
+        "MODISTE_STATE": str(folder / "state"),
+        "MODISTE_PORT": str(_free_port()),
+        "TINY_TRACE": str(folder / "trace"),
+    }
+    os.environ |= environment
+    settings.cache_clear()
+    before = [(table, dict(table)) for table in (MODELS, EDITIONS["default"], GRAPHS)]
+    tiny.register()
+    flow.cache_clear()
+
+    import ray
+    from ray import serve
+    from ray.serve.config import HTTPOptions
+
+    from api.app import APPLICATION, application
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=GPUS,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=200_000_000,
+        runtime_env={
+            "worker_process_setup_hook": "tiny.register",
+            "env_vars": {"PYTHONPATH": str(Path(tiny.__file__).parent)},
+        },
+    )
+    try:
+        serve.start(http_options=HTTPOptions(host=settings().host, port=settings().port))
+        serve.run(application(), name=APPLICATION)
+        yield folder
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        for table, entries in before:
+            table.clear()  # type: ignore[attr-defined]
+            table.update(entries)  # type: ignore[attr-defined]
+        for name in environment:
+            del os.environ[name]
+        settings.cache_clear()
+        flow.cache_clear()
