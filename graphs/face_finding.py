@@ -8,6 +8,7 @@ import numpy as np
 
 from deployments.roles import Face, FaceMesh, FaceView, LandmarksInput
 from graphs.base import Step
+from graphs.casting import yaw
 from graphs.face_view import Cutting, cut_out
 from modiste.geometry import Box, bounding_box, transform
 from modiste.image import LabelMap, Landmarks, RGBImage
@@ -29,10 +30,11 @@ _RIGHT_EYE, _LEFT_EYE = (33, 133), (362, 263)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """face: in the picture, box and eyes taken from the mesh; sureness: the mesh's score."""
+    """face: in the picture, as the mesh outlines it; sureness: the mesh's score; turn: to the side, degrees."""
 
     face: Face
     sureness: float
+    turn: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ async def look(picture: RGBImage, faces: Sequence[Face], mesh: Mesh) -> list[Sig
         ]
     )
     return [
-        Sight(face=_outline(cutting.outward(found.points), face.score), sureness=found.score)
+        Sight(face=_outline(cutting.outward(found.points), face.score), sureness=found.score, turn=yaw(found.points))
         for face, cutting, found in zip(faces, cuttings, meshes, strict=True)
     ]
 

@@ -43,6 +43,8 @@ from modiste.telemetry import step
 
 SMALLEST_FACE = 20
 """Longer side of a face, pixels of the photo, under which it is skipped."""
+FURTHEST_TURN = 38.0
+"""Degrees a head may be turned to the side: beyond, half of the virtual face would be bent around the nose."""
 MARGIN, SMALLEST_CROP, LARGEST_CROP = 1.55, 448, 1024
 FINEST = 1.6
 """How many times finer than the virtual face the photo may be before the new face is restored."""
@@ -279,6 +281,8 @@ def _reason(sight: Sight, wanted: bool) -> str | None:
         return f"too small: expected at least {SMALLEST_FACE} pixels, got {size:.0f}"
     if sight.sureness < SURE:
         return f"turned away or covered: expected a score of at least {SURE}, got {sight.sureness:.2f}"
+    if abs(sight.turn) > FURTHEST_TURN:
+        return f"turned away: expected at most {FURTHEST_TURN:.0f} degrees, got {abs(sight.turn):.0f}"
     return None
 
 

@@ -1,72 +1,80 @@
-"""Face swap by a dense mesh warp, light matched in Lab, blended by Laplacian pyramids."""
+"""Face swap by a dense mesh warp, lit as the target, blended with a soft seam."""
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from compile.engine import Tensors
-from deployments.mesh_swap import region
-from deployments.mesh_swap.colour import matched
+from deployments.mesh_swap import mouth, region
+from deployments.mesh_swap.colour import grey, is_grey, lips_nearer, matched, to_rgb
 from deployments.mesh_swap.shape import destination
 from deployments.roles import FaceSwap, FaceView, SwapInput, SwappedFace
-from modiste.face_mesh import LEFT_EYE, LIPS_INNER, OVAL, RIGHT_EYE, triangles, with_ring
+from modiste.face_mesh import LEFT_EYE, OVAL, RIGHT_EYE, triangles, with_ring
 from modiste.image import LabelMap, Landmarks, Mask, RGBImage
 from modiste.labels import FacePart as F
 from modiste.mesh_warp import inverse_map, resample, shrunk
 from modiste.spec import ModelSpec, Resources
+
+LIPS_OF_TARGET = 0.5
+"""How far the lips take the colour of the target's: a mouth made up for one skin looks painted on another."""
 
 
 class MeshSwap(FaceSwap):
     spec = ModelSpec(
         id="mesh_swap",
         role="FaceSwap",
-        paper="classical: piecewise affine mesh warp, Lab light transfer, Laplacian pyramid blending",
+        paper="classical: piecewise affine mesh warp, light transfer on log colour, soft seam",
         licence="Apache-2.0",
         resources=Resources(cpus=1.0),
     )
 
     def postprocess(self, outputs: Tensors, x: SwapInput) -> SwappedFace:
         target = x.target
-        height, width = target.image.shape[:2]
+        shape = (target.image.shape[0], target.image.shape[1])
         points = destination(x.source.landmarks, target.landmarks)
-        face_width = float(np.ptp(target.landmarks[list(OVAL), 0]))
-        face, clean, skin = _warped_source(x.source, points, height, width)
-        own, _ = _warped(target.image, target.landmarks, points, height, width)
+        width = float(np.ptp(target.landmarks[list(OVAL), 0]))
+        bent = _bent(x.source, points, shape)
+        own = _own(target, points)
 
-        area = region.face_area(target.landmarks, target.labels)
-        area = region.opened(area, face_width * 0.015) & clean
-        target_skin = region.is_any(target.labels, region.SKIN) & area
-        lab = _to_lab(face)
-        lab = matched(
-            lab,
-            _to_lab(target.image),
+        area = region.replaced(target, points, width) & bent.clean
+        features = region.features(points, target.landmarks, shape, width)
+        skin = bent.skin & region.is_any(target.labels, region.SKIN) & area & ~features
+        face = bent.image
+        if is_grey(target.image):
+            face = grey(face)
+        colour = matched(
+            face,
+            target.image,
             skin.astype(np.float32),
-            target_skin.astype(np.float32),
-            _obedience(points, height, width, face_width),
-            width=face_width,
+            _obedience(points, shape, width),
+            width=width,
             tone=x.tone,
         )
-        coloured = _to_rgb(lab)
-        coloured = _keep_openings(coloured, own, points, target.landmarks, face_width)
-        alpha = region.soft_edge(area, face_width * 0.07)
-        mixed = target.image + (coloured.astype(np.float32) - target.image) * alpha[..., None]
+        colour = lips_nearer(colour, own, mouth.lips(points, shape, width), LIPS_OF_TARGET)
+        coloured = to_rgb(colour).astype(np.float32)
+        mouth_of_target = mouth.kept(x.source.landmarks, target.landmarks, points, shape, width)[..., None]
+        coloured += (own - coloured) * mouth_of_target
+        alpha = region.soft_edge(area, width * 0.07)
+        alpha *= 1 - region.strands(coloured, target.image, target.landmarks, width)
+        mixed = target.image + (coloured - target.image) * alpha[..., None]
         return SwappedFace(
             image=RGBImage(np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)),
-            mask=Mask(np.where(area, 255, 0).astype(np.uint8)),
+            mask=Mask(np.rint(region.soft_edge(area, width * 0.02) * 255).astype(np.uint8)),
         )
 
 
-def _warped(
-    image: RGBImage, landmarks: NDArray[np.float32], points: NDArray[np.float32], height: int, width: int
-) -> tuple[RGBImage, NDArray[np.bool_]]:
-    where, inside = inverse_map(with_ring(points), with_ring(landmarks), triangles(), height, width)
-    return RGBImage(resample(image, where)), inside
+@dataclass(frozen=True, slots=True)
+class _Bent:
+    """The source on the target's mesh. clean: a face, nothing in front of it; skin: bare."""
+
+    image: RGBImage
+    clean: NDArray[np.bool_]
+    skin: NDArray[np.bool_]
 
 
-def _warped_source(
-    source: FaceView, points: NDArray[np.float32], height: int, width: int
-) -> tuple[RGBImage, NDArray[np.bool_], NDArray[np.bool_]]:
-    """The source bent onto `points`; where it shows a face and nothing in front of it; where bare skin."""
+def _bent(source: FaceView, points: NDArray[np.float32], shape: tuple[int, int]) -> _Bent:
     oval = list(OVAL)
     factor = float(np.ptp(points[oval, 1]) / np.ptp(source.landmarks[oval, 1]))
     image, landmarks = source.image, source.landmarks
@@ -76,42 +84,28 @@ def _warped_source(
         image = RGBImage(smaller)
         labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         landmarks = Landmarks(np.column_stack([flat, landmarks[:, 2] * np.float32(factor)]))
-    where, inside = inverse_map(with_ring(points), with_ring(landmarks), triangles(), height, width)
+    where, inside = inverse_map(with_ring(points), with_ring(landmarks), triangles(), *shape)
     kinds = LabelMap(cv2.remap(labels, where, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT))
-    face = np.ptp(points[oval, 0])
-    margin = 2 * max(1, round(face * 0.012)) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (margin, margin))
-    covered = (~region.is_any(kinds, (*region.FACE, F.GLASSES))).astype(np.uint8)
-    clean = inside & (cv2.dilate(covered, kernel) == 0)
-    skin = region.is_any(kinds, region.SKIN) & clean
-    return RGBImage(resample(image, where)), clean, skin
+    foreign = ~region.is_any(kinds, (*region.FACE, F.GLASSES))
+    face_width = float(np.ptp(points[oval, 0]))
+    hair = region.grown(region.is_any(kinds, (F.HAIR, F.HAT)), face_width * 0.03)
+    clean = inside & ~region.grown(foreign, face_width * 0.015) & ~hair
+    return _Bent(
+        image=RGBImage(resample(image, where)),
+        clean=clean,
+        skin=region.is_any(kinds, region.SKIN) & clean,
+    )
 
 
-def _obedience(points: NDArray[np.float32], height: int, width: int, face_width: float) -> NDArray[np.float32]:
-    """How far each pixel takes part in the change of colour: skin wholly, lips mostly, eyes little."""
-    obey = np.ones((height, width), np.float32)
+def _own(target: FaceView, points: NDArray[np.float32]) -> RGBImage:
+    """The target itself on the destination's mesh."""
+    where, _ = inverse_map(with_ring(points), with_ring(target.landmarks), triangles(), *target.image.shape[:2])
+    return RGBImage(resample(target.image, where))
+
+
+def _obedience(points: NDArray[np.float32], shape: tuple[int, int], width: float) -> NDArray[np.float32]:
+    """How far each pixel takes part in the change of light: all of it, but eyes only by half."""
+    obey = np.ones(shape, np.float32)
     for eye in (LEFT_EYE, RIGHT_EYE):
-        obey -= 0.6 * (region.polygon(points, eye, (height, width)) / np.float32(255))
-    return np.asarray(cv2.GaussianBlur(obey, (0, 0), max(0.5, face_width * 0.01)), np.float32)
-
-
-def _keep_openings(
-    face: RGBImage, own: RGBImage, points: NDArray[np.float32], target: NDArray[np.float32], face_width: float
-) -> RGBImage:
-    """Where the target's mouth is open, what is seen inside it is the target's."""
-    gap = float(np.linalg.norm(target[13, :2] - target[14, :2])) / face_width
-    share = float(np.clip((gap - 0.02) / 0.03, 0, 1))
-    if share == 0:
-        return face
-    inner = region.polygon(points, LIPS_INNER, (face.shape[0], face.shape[1])).astype(np.float32) / 255
-    alpha = cv2.GaussianBlur(inner, (0, 0), max(0.5, face_width * 0.008))[..., None] * share
-    return RGBImage(np.rint(face + (own.astype(np.float32) - face) * alpha).astype(np.uint8))
-
-
-def _to_lab(image: RGBImage) -> NDArray[np.float32]:
-    return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab), np.float32)
-
-
-def _to_rgb(lab: NDArray[np.float32]) -> RGBImage:
-    rgb = np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0, 1) * 255
-    return RGBImage(np.rint(rgb).astype(np.uint8))
+        obey -= np.float32(0.5 / 255) * region.polygon(points, eye, shape)
+    return np.asarray(cv2.GaussianBlur(obey, (0, 0), max(0.5, width * 0.01)), np.float32)
