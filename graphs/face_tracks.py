@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 
 from deployments.roles import Face, FaceMesh, LandmarksInput
 from graphs.face_view import Cutting, cut_out
-from graphs.tracking import FILL, Sighting, Track, between, calm, is_cut, match, thumbnail
+from graphs.tracking import (
+    FILL,
+    Sighting,
+    Track,
+    affinity,
+    between,
+    calm,
+    is_cut,
+    match,
+    share_inside,
+    steady,
+    thumbnail,
+)
 from modiste.image import Landmarks, RGBImage
 
 Detect = Callable[[Sequence[RGBImage]], Awaitable[list[tuple[Face, ...]]]]
@@ -25,6 +37,8 @@ SURE = 0.5
 """Mesh score from which on its points are a face."""
 _REACH = 0.7
 """How far a face may move between two looks and still be taken for the same one, in widths of the face."""
+_HARDLY, _MOSTLY = 0.1, 0.6
+"""Share of a face inside the picture from which on it is followed at all, and by its mesh."""
 _CLOSEUP = 256
 """Longer side of the crop that the mesh gets, pixels: more than it resolves, less to carry."""
 
@@ -147,15 +161,27 @@ class FaceTracker:
     async def _follow(self, track: Track, frames: Iterable[int]) -> bool:
         """Let the mesh lead from frame to frame; False where it loses the face, or runs into another one."""
         for frame in frames:
-            known = track.sightings[frame - 1 if frame - 1 in track.sightings else frame + 1].face
-            points = (await self._points([(frame, known)]))[0]
-            if points is None:
-                return False
-            face = self._outline(points)
+            side = -1 if frame - 1 in track.sightings else 1
+            known = track.sightings[frame + side]
+            points = (await self._points([(frame, known.face)]))[0]
+            shape = self._frames[frame].shape[:2]
+            if (
+                points is None
+                or (known.points is not None and not steady(known.points, points))
+                or share_inside(self._outline(points).box, shape) < _MOSTLY
+            ):
+                # Half a face at the picture's edge is no matter for a mesh, but still somebody's.
+                before = track.sightings.get(frame + 2 * side, known)
+                there = between(before.face, known.face, 2.0)
+                if not _HARDLY < share_inside(there.box, shape) < 1:
+                    return False
+                sighting = Sighting(there, None)
+            else:
+                sighting = Sighting(self._outline(points), points)
             others = [t.sightings[frame].face for t in self.tracks if t is not track and frame in t.sightings]
-            if match([face], others, reach=_REACH / 2):
+            if match([sighting.face], others, reach=_REACH / 2):
                 return False
-            track.sightings[frame] = Sighting(face, points)
+            track.sightings[frame] = sighting
         return True
 
     def _plan(self, track: Track, frame: int, face: Face) -> None:
@@ -167,7 +193,9 @@ class FaceTracker:
         planned, self._planned = self._planned, []
         points = await self._points([(i, track.sightings[i].face) for track, i in planned])
         for (track, i), found in zip(planned, points, strict=True):
-            track.sightings[i] = replace(track.sightings[i], points=found)
+            there = track.sightings[i].face
+            if found is not None and affinity(self._outline(found), there, reach=_REACH) > 0:
+                track.sightings[i] = Sighting(there, found)
 
     async def _reach_back(self, track: Track, floor: int) -> None:
         """Join a new track to one that was lost shortly before, or follow it back to where it came from."""

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from deployments.roles import Face
-from modiste.geometry import Box
+from modiste.geometry import Box, similarity, transform
 from modiste.image import Landmarks, RGBImage
 
 _THUMBNAIL = (32, 18)
 _CUT = 28.0
 """Mean difference of two thumbnails' grey levels (0-255) from which on the scene has changed."""
+_BENT = 0.03
+"""How much a head may change its form from one frame to the next, in diagonals of the face."""
 FILL = 4
 """Up to how many frames apart two meshes may be for the frames between them to get theirs from both."""
 
@@ -83,6 +85,11 @@ def between(a: Face, b: Face, share: float) -> Face:
     return Face(box=box, score=min(a.score, b.score), eyes=eyes)
 
 
+def share_inside(box: Box, shape: tuple[int, ...]) -> float:
+    """How much of a box lies inside a picture of that height and width, 0-1."""
+    return box.clipped(shape[0], shape[1]).area / max(box.area, 1e-6)
+
+
 def thumbnail(image: RGBImage) -> NDArray[np.float32]:
     """A tiny grey picture, enough to see that the scene has changed. float32 [18, 32], 0-255."""
     # Every fourth row and column suffices, and keeps a 4K frame cheap.
@@ -97,6 +104,15 @@ def is_cut(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
     """Do two consecutive thumbnails show different scenes? Plain brightening does not count."""
     change = after - before
     return bool(np.abs(change - np.median(change)).mean() > _CUT)
+
+
+def steady(before: Landmarks, after: Landmarks) -> bool:
+    """Can two meshes be one head in consecutive frames? Where not, the mesh has slipped off onto something else."""
+    matrix = similarity(before[:, :2], after[:, :2])
+    scale, turn = np.hypot(*matrix[:, 0]), np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
+    size = np.linalg.norm(np.ptp(after[:, :2], axis=0)) + 1e-6
+    bent = np.sqrt(((transform(before, matrix) - after[:, :2]) ** 2).sum(axis=1).mean()) / size
+    return bool(0.8 < scale < 1.25 and abs(turn) < 20 and bent < _BENT)
 
 
 def smooth(points: NDArray[np.float32], centre: int, *, noise: float = 0.012, radius: int = 3) -> NDArray[np.float32]:
