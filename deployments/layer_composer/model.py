@@ -37,9 +37,9 @@ class LayerComposer(GarmentSynthesis):
         labels, warped = x.person.labels, x.warped
         colour = x.image.astype(np.float32)
         solid = (labels != BodyPart.BACKGROUND) | (x.person.person > 20)
-        old = _old(labels, warped.category)
+        old = _old(labels, warped)
         alpha = warped.layer[..., 3].astype(np.float32) / 255
-        front = _front(labels, warped.pieces, warped.category, x.tuck)
+        front = _front(labels, warped, x.tuck)
 
         size = max(3, round(0.02 * warped.unit) | 1)
         wide = np.ones((size, size), np.uint8)
@@ -70,13 +70,21 @@ class LayerComposer(GarmentSynthesis):
         )
 
 
-def _old(labels: LabelMap, category: str) -> NDArray[np.bool_]:
+def _old(labels: LabelMap, warped: WarpedGarment) -> NDArray[np.bool_]:
+    """Pixels of the garment that is replaced."""
     removed = {
         "upper": (BodyPart.UPPER_GARMENT,),
         "lower": (BodyPart.LOWER_GARMENT,),
         "dress": (BodyPart.UPPER_GARMENT, BodyPart.LOWER_GARMENT),
-    }[category]
-    return np.isin(labels, removed)
+    }[warped.category]
+    old = np.isin(labels, removed)
+    on_arm = np.isin(warped.bare, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM))
+    if warped.category == "upper":
+        # Cuffs below the hem are sleeves all the same.
+        old |= (labels == BodyPart.LOWER_GARMENT) & on_arm
+    elif warped.category == "lower":
+        old &= ~on_arm
+    return old
 
 
 def _stays(labels: LabelMap, old: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -84,14 +92,14 @@ def _stays(labels: LabelMap, old: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return garments & ~old
 
 
-def _front(labels: LabelMap, pieces: LabelMap, category: str, tuck: str) -> NDArray[np.float32]:
+def _front(labels: LabelMap, warped: WarpedGarment, tuck: str) -> NDArray[np.float32]:
     """What of the photo lies over the new garment, 0-1."""
     over = np.isin(labels, (BodyPart.HAIR, BodyPart.FACE))
     for part, sleeve in ARMS:
-        over |= (labels == part) & (pieces != sleeve)
-    if category == "upper" and tuck == "in":
+        over |= (labels == part) & (warped.pieces != sleeve) & ((warped.pieces != 1) | (warped.bare == part))
+    if warped.category == "upper" and tuck == "in":
         over |= labels == BodyPart.LOWER_GARMENT
-    if category == "lower" and tuck != "in":
+    if warped.category == "lower" and tuck != "in":
         over |= labels == BodyPart.UPPER_GARMENT
     return _soft(over)
 
@@ -136,7 +144,7 @@ def _before(canvas: Colour, colour: Colour, x: SynthesisInput, alpha: NDArray[np
     """The dressed person before a plain background."""
     assert x.background is not None
     matte = x.person.person.astype(np.float32) / 255
-    old_only = _old(x.person.labels, x.warped.category) & (x.warped.bare == BodyPart.BACKGROUND)
+    old_only = _old(x.person.labels, x.warped) & (x.warped.bare == BodyPart.BACKGROUND)
     matte = np.where(old_only, 0, matte)
     matte = np.maximum(matte, alpha)[..., None]
     return np.asarray(np.array(x.background, np.float32) * (1 - matte) + canvas * matte, np.float32)

@@ -17,10 +17,13 @@ from deployments.limb_tps.shapes import (
     length,
     resample,
 )
+from modiste.errors import CannotFit
 from modiste.geometry import similarity, transform
 
 WORN = 0.84
 """Width seen from the front over width laid flat: cloth goes around a body that has depth."""
+MOST_STRETCH = 1.75
+"""How much longer a garment may be made so that it ends where the worn one does."""
 COLLAR = 0.2
 """Half the width of a neck's base over the distance between the shoulder tips."""
 
@@ -39,9 +42,12 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None) -> TopShape:
         drop = (float(half.side[-1, 1]) - rise) * scale
         hems.append(collar + drop)
     hem = float(np.mean(hems))
-    if hem_hint is not None and -0.6 * body.unit < hem - hem_hint < 0.35 * body.unit:
+    pits = float(max(a[1] for a in body.armpits))
+    if hem_hint is not None and hem < hem_hint + 0.35 * body.unit:
+        if hem_hint - pits > MOST_STRETCH * max(hem - pits, 1.0):
+            raise CannotFit("expected a garment about as long as the one worn, got a much shorter one")
         hem = hem_hint + 0.012 * body.unit
-    hem = max(hem, float(max(a[1] for a in body.armpits)) + 0.35 * body.unit)
+    hem = max(hem, pits + 0.35 * body.unit)
     halves = []
     for side in (0, 1):
         half = garment.halves[side]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, map_coordinates
+from scipy.ndimage import gaussian_filter1d, map_coordinates, median_filter
 
 from modiste.geometry import Points
 
@@ -67,7 +67,7 @@ def trace(
     usual = float(np.quantile(girth[both], 0.35)) if both.sum() >= 5 else 1.0
     both &= (girth < 1.22 * usual) & (girth > 0.7 * usual)
     outer = (out_reach > -0.8 * low) & (out_reach < 2 * high)
-    inner_only = (in_reach < 1.3 * high) & ~outer
+    inner_only = (in_reach > -0.8 * low) & (in_reach < 1.3 * high) & ~outer
     shift = np.zeros(STEPS)
     radius = expected.copy()
     radius[both] = ((out_reach + in_reach) / 2)[both]
@@ -77,10 +77,10 @@ def trace(
     shift[alone] = out_reach[alone] - radius[alone]
     shift[inner_only & ~both] = radius[inner_only & ~both] - in_reach[inner_only & ~both]
     known = both | alone | inner_only
-    shift = _fill(shift, known)
-    shift = np.clip(shift, -1.2 * expected, 1.2 * expected)
+    shift = median_filter(_fill(shift, known), 9, mode="nearest")
+    shift = np.clip(shift, -0.7 * expected, 0.7 * expected)
     radius = gaussian_filter1d(np.clip(radius, low, high), 2.0, mode="nearest")
-    axis = axis + normal * gaussian_filter1d(shift, 2.0, mode="nearest")[:, None]
+    axis = axis + normal * gaussian_filter1d(shift, 3.0, mode="nearest")[:, None]
     axis = gaussian_filter1d(axis, 1.5, axis=0, mode="nearest")
     return Limb(
         axis=axis.astype(np.float32),
@@ -120,7 +120,7 @@ def _leave(
             distances[i] = reach[i, zero + after[0] - 1] if len(after) else farthest[i]
         else:
             before = np.flatnonzero(line[:zero])
-            distances[i] = reach[i, before[-1]] if len(before) else -np.inf
+            distances[i] = reach[i, before[-1]] if len(before) else -farthest[i]
     return distances
 
 

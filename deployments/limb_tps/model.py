@@ -15,7 +15,7 @@ from deployments.limb_tps.fit import fit_skirt, fit_top, fit_trousers
 from deployments.limb_tps.limbs import Limb
 from deployments.limb_tps.neckline import find_neckline, open_neck
 from deployments.limb_tps.outline import lower_kind, measure
-from deployments.limb_tps.pieces import lay, pieces_of
+from deployments.limb_tps.pieces import close_gaps, lay, pieces_of
 from deployments.limb_tps.shapes import Kind, Shape, TopShape, TrousersShape
 from deployments.limb_tps.upright import prepare
 from deployments.roles import Category, Dressed, GarmentWarp, WarpedGarment, WarpInput
@@ -55,6 +55,8 @@ class LimbTPS(GarmentWarp):
         target = _fit(shape, category, body, x)
         height, width = x.person.labels.shape
         layer, pieces = lay(texture, pieces_of(shape, target), height, width)
+        if isinstance(target, TopShape):
+            close_gaps(layer, pieces, list(body.armpits), 0.16 * body.unit)
         sleeves = [half.sleeve.reach if half.sleeve else 0.0 for half in target.halves] if isinstance(
             target, TopShape
         ) else [0.0, 0.0]
@@ -73,7 +75,9 @@ def _fit(shape: Shape, category: Category, body: Body, x: WarpInput) -> Shape:
     hip_row = float(body.hips[:, 1].mean())
     if isinstance(shape, TopShape):
         hint = border if category == "upper" and x.tuck != "out" else None
-        return fit_top(shape, body, hint)
+        top = fit_top(shape, body, hint)
+        _check_arms(body, x.person.labels, top)
+        return top
     usual = hip_row - 0.42 * body.unit
     row = border if border is not None else usual
     hanging = x.tuck == "out" or (x.tuck == "auto" and row > hip_row - 0.2 * body.unit)
@@ -84,6 +88,23 @@ def _fit(shape: Shape, category: Category, body: Body, x: WarpInput) -> Shape:
         crotch = np.array([float(body.hips[:, 0].mean()), hip_row + 0.22 * body.unit], np.float32)
         return fit_trousers(shape, body, row, crotch)
     return fit_skirt(shape, body, row)
+
+
+def _check_arms(body: Body, labels: LabelMap, top: TopShape) -> None:
+    """Refuse arms that lie across the chest where sleeves or skin would have to be made up over the garment."""
+    for side, part in enumerate((BodyPart.RIGHT_ARM, BodyPart.LEFT_ARM)):
+        points, _, _ = body.arms[side].at(np.linspace(0.9, 2.0, 24))
+        inside = np.minimum(
+            points[:, 0] - body.side(0, points[:, 1]), body.side(1, points[:, 1]) - points[:, 0]
+        )
+        across = (inside > 0.13 * body.unit) & (points[:, 1] < body.hips[:, 1].max() + 0.1 * body.unit)
+        x = np.clip(points[:, 0].astype(int), 0, labels.shape[1] - 1)
+        y = np.clip(points[:, 1].astype(int), 0, labels.shape[0] - 1)
+        bare = float(np.mean(labels[y, x] == part))
+        sleeve = top.halves[side].sleeve
+        kept = bare > 0.6 and (sleeve is None or sleeve.reach < 1.0)
+        if float(np.mean(across)) > 0.4 and not kept:
+            raise CannotFit("expected arms beside the body, got an arm across it")
 
 
 def waistline(person: Dressed, body: Body) -> float | None:

@@ -10,7 +10,7 @@ from deployments.limb_tps.shapes import Polyline, TopShape
 from deployments.limb_tps.upright import Cutout
 from modiste.image import RGBAImage
 
-DEPTHS = np.arange(0.06, 0.62, 0.02)
+DEPTHS = np.arange(0.06, 0.44, 0.02)
 """Depth of the opening below the collar points, over the shoulder width."""
 ROUNDNESS = (1.0, 1.5, 2.0, 3.0)
 """Exponent of the curve: 1 a V, 2 a round neck, 3 a square one."""
@@ -27,10 +27,14 @@ def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
     lab = cv2.GaussianBlur(lab, (0, 0), 0.012 * width)
     band = max(2.0, 0.03 * width)
     outline_dip = float(np.max(_below(shape.neckline, first, last))) / width
+    cloth = _cloth(lab, shape, width)
     found = []
     for depth in DEPTHS[outline_dip - 0.02 <= DEPTHS]:
         lines = [_curve(first, last, depth * width, roundness) for roundness in ROUNDNESS]
-        steps = [_step(lab, cutout.texture[..., 3], line[3:-3], band) for line in lines]
+        steps = [
+            _step(lab, cutout.texture[..., 3], line[3:-3], band) * _lining(lab, line, first, last, cloth)
+            for line in lines
+        ]
         best = int(np.argmax(steps))
         found.append((steps[best], lines[best]))
     strongest = max((step for step, _ in found), default=0.0)
@@ -66,6 +70,24 @@ def _step(lab: NDArray[np.float32], alpha: NDArray[np.uint8], line: Polyline, ba
     here = cv2.remap(alpha, line[:, 0], line[:, 1] + band, cv2.INTER_LINEAR)[:, 0]
     difference = np.linalg.norm(sides[0] - sides[1], axis=1) * (here > 127)
     return float(np.quantile(difference, 0.3))
+
+
+def _cloth(lab: NDArray[np.float32], shape: TopShape, width: float) -> NDArray[np.float32]:
+    """Median colour of the chest."""
+    middle = (shape.halves[0].armhole[-1] + shape.halves[1].armhole[-1]) / 2
+    x, y, r = int(middle[0]), int(middle[1]), max(2, int(0.22 * width))
+    patch = lab[max(0, y - r // 2) : y + r, max(0, x - r) : x + r].reshape(-1, 3)
+    return np.asarray(np.median(patch, axis=0), np.float32)
+
+
+def _lining(
+    lab: NDArray[np.float32], line: Polyline, first: Polyline, last: Polyline, cloth: NDArray[np.float32]
+) -> float:
+    """0.35-1: how far what lies above the curve differs from the front's cloth."""
+    chord = first + (last - first) * np.linspace(0, 1, len(line))[:, None]
+    inside = np.concatenate([line + (chord - line) * share for share in (0.25, 0.5, 0.75)]).astype(np.float32)
+    colours = cv2.remap(lab, inside[:, 0], inside[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    return float(np.clip(np.median(np.linalg.norm(colours - cloth, axis=1)) / 18, 0.35, 1.0))
 
 
 def open_neck(texture: RGBAImage, shape: TopShape) -> RGBAImage:

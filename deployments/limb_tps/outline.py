@@ -20,6 +20,7 @@ from deployments.limb_tps.shapes import (
     TrousersShape,
     length,
     resample,
+    usual_width,
 )
 from deployments.limb_tps.upright import Cutout
 from modiste.errors import CannotFit
@@ -30,6 +31,10 @@ ARM_LENGTH = 1.5
 """Sleeve length, shoulder tip to wrist, over the width between the shoulder tips."""
 ELBOW = 0.52
 """Where the elbow is along the arm."""
+STRAP_TURN = 32.0
+"""Least turn of the outline in degrees at the outer end of a shoulder strap."""
+SHARP = -45.0
+"""Turn of the outline in degrees that only an armpit makes."""
 DRESS_LENGTH = 1.85
 """Collar to hem over chest width, above which an upper garment is a dress."""
 COUNT = 14
@@ -121,17 +126,38 @@ def _farthest(points: NDArray[np.float64], first: int, last: int) -> tuple[int, 
     return first + corner, float(distance[corner])
 
 
-def _armpit(chain: _Chain) -> int | None:
-    """The sharpest notch below a sleeve, or None for a garment without sleeves."""
+def _notches(chain: _Chain) -> list[tuple[int, float]]:
+    """Places where a sleeve may leave the body: index and turn of every notch below something wider."""
     points, height = chain.points, float(np.ptp(chain.points[:, 1]))
     turn = np.minimum(_turning(points, SAMPLES // 40), _turning(points, SAMPLES // 20))
-    best, found = -38.0, None
+    found = []
     for i in range(SAMPLES // 10, SAMPLES - SAMPLES // 10):
+        if turn[i] > -16 or turn[i] > turn[i - 6 : i + 7].min():
+            continue
         depth = (points[i, 1] - points[:, 1].min()) / height
         sleeve = points[:i, 0].max() - points[i, 0]
         below = points[i:, 1].max() - points[i, 1]
-        if turn[i] < best and 0.06 < depth < 0.75 and sleeve > 0.13 * points[i, 0] and below > 0.2 * height:
-            best, found = float(turn[i]), i
+        if 0.06 < depth < 0.75 and sleeve > 0.1 * points[i, 0] and below > 0.2 * height:
+            found.append((i, float(turn[i])))
+    return found
+
+
+def _armpits(chains: tuple[_Chain, _Chain]) -> tuple[int, int] | None:
+    """The pair of notches that is sharp and symmetrical, or None for a garment without sleeves.
+
+    raises: CannotFit, where one side shows a sleeve and the other does not
+    """
+    notches = [_notches(chain) for chain in chains]
+    height = max(float(np.ptp(chain.points[:, 1])) for chain in chains)
+    best, found = 45.0, None
+    for i, left in notches[0]:
+        for j, right in notches[1]:
+            apart = float(np.hypot(*(chains[0].points[i] - chains[1].points[j]))) / height
+            score = -left - right - 300 * apart
+            if apart < 0.2 and score > best:
+                best, found = score, (i, j)
+    if found is None and any(turn < SHARP for side in notches for _, turn in side):
+        raise CannotFit("expected both sleeves apart from the body of the garment, got at most one of them")
     return found
 
 
@@ -186,7 +212,7 @@ def _top_half(chain: _Chain, sleeved: int | None) -> _TopHalf:
 def _shoulder_tip(points: NDArray[np.float64], collar: int, armpit: int, cuff: int) -> int:
     """Where the shoulder bends into the sleeve; above the armpit where they are in line."""
     width = points[armpit, 0]
-    low, high = _first_beyond(points, 0.85 * width, cuff), _first_beyond(points, 1.35 * width, cuff)
+    low, high = _first_beyond(points, 0.85 * width, cuff), _first_beyond(points, 1.15 * width, cuff)
     end = max(min(_first_beyond(points, 1.8 * width, cuff), cuff), collar + 2)
     corner, distance = _farthest(points, collar, end)
     if low <= corner <= high and distance > 0.05 * width:
@@ -204,6 +230,9 @@ def _sleeveless(points: NDArray[np.float64], height: float) -> tuple[int, int]:
     armpit = max(armpit, min(widest, last))
     armpit = next((i for i in range(armpit, last) if points[i, 1] > top + 0.18 * height), armpit)
     tip, _ = _farthest(points, 0, armpit)
+    turn = float(_turning(points, SAMPLES // 30)[max(0, tip - 5) : tip + 6].max())
+    if turn < STRAP_TURN or points[tip, 1] - top > 0.22 * height:
+        raise CannotFit("expected sleeves apart from the body of the garment, got an outline without any")
     return max(tip, 2), max(armpit, tip + 2)
 
 
@@ -232,17 +261,13 @@ def _to_picture(cutout: Cutout, side: int, points: NDArray[np.float64]) -> Polyl
 
 
 def _top(cutout: Cutout, chains: tuple[_Chain, _Chain]) -> TopShape:
-    armpits = [_armpit(chain) for chain in chains]
-    if (armpits[0] is None) != (armpits[1] is None):
-        raise CannotFit("expected both sleeves apart from the body of the garment, got only one of them")
+    armpits = _armpits(chains) or (None, None)
     found = [_top_half(chain, armpit) for chain, armpit in zip(chains, armpits, strict=True)]
-    height = max(float(np.ptp(chain.points[:, 1])) for chain in chains)
     levels = [float(chain.points[half.armpit, 1]) for chain, half in zip(chains, found, strict=True)]
-    if abs(levels[0] - levels[1]) > 0.14 * height:
-        raise CannotFit("expected sleeves that start at the same height, got an uneven outline")
     width = sum(float(chain.points[half.tip, 0]) for chain, half in zip(chains, found, strict=True))
     collars = [float(chain.points[half.collar, 1]) for chain, half in zip(chains, found, strict=True)]
-    width = max(width, DEPTHS_PER_WIDTH * (sum(levels) - sum(collars)) / 2)
+    chest = sum(float(chain.points[half.armpit, 0]) for chain, half in zip(chains, found, strict=True))
+    width = usual_width(width, (sum(levels) - sum(collars)) / 2, chest)
     halves = []
     for side, (chain, half) in enumerate(zip(chains, found, strict=True)):
         p = chain.points
@@ -287,7 +312,8 @@ def _reach(share: float) -> float:
 
 
 def _guess(cutout: Cutout, chains: tuple[_Chain, _Chain]) -> Kind:
-    if all(_armpit(chain) is not None for chain in chains):
+    sleeved = _armpits(chains) is not None if not _waistband(chains) else False
+    if sleeved:
         shape = _top(cutout, chains)
         armpits = [half.armhole[-1] for half in shape.halves]
         collar = float(shape.halves[0].shoulder[0, 1])
@@ -297,15 +323,24 @@ def _guess(cutout: Cutout, chains: tuple[_Chain, _Chain]) -> Kind:
         return "dress" if (float(shape.hem[:, 1].mean()) - collar) / chest > DRESS_LENGTH else "upper"
     if lower_kind(cutout) == "trousers":
         return "trousers"
+    if _waistband(chains):
+        return "skirt"
+    height = max(float(np.ptp(chain.points[:, 1])) for chain in chains)
+    widest = sum(float(chain.points[:, 0].max()) for chain in chains)
+    return "dress" if height / widest > 1.65 else "upper"
+
+
+def _waistband(chains: tuple[_Chain, _Chain]) -> bool:
+    """A wide, nearly straight top edge with corners; straps, collars and shoulders widen from the top."""
     top = min(float(chain.points[:, 1].min()) for chain in chains)
     height = max(float(np.ptp(chain.points[:, 1])) for chain in chains)
     dip = (min(float(chain.points[0, 1]) for chain in chains) - top) / height
-    near_top = [float(np.interp(top + 0.03 * height, *_level(chain)[::-1])) for chain in chains]
+    widths = [
+        sum(float(np.interp(top + share * height, *_level(chain)[::-1])) for chain in chains)
+        for share in (0.02, 0.07)
+    ]
     widest = sum(float(chain.points[:, 0].max()) for chain in chains)
-    # A waistband is straight and nearly as wide as the hips; straps and necklines are neither.
-    if dip < 0.035 and sum(near_top) > 0.5 * widest:
-        return "skirt"
-    return "dress" if height / widest > 1.65 else "upper"
+    return dip < 0.1 and widths[0] > 0.8 * widths[1] and widths[0] > 0.38 * widest
 
 
 def _level(chain: _Chain) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

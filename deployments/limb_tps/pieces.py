@@ -149,6 +149,28 @@ def lay(texture: RGBAImage, pieces: list[Piece], height: int, width: int) -> tup
     return RGBAImage(np.rint(layer).astype(np.uint8)), LabelMap(owner)
 
 
+def close_gaps(layer: RGBAImage, pieces: LabelMap, around: list[NDArray[np.float32]], radius: float) -> None:
+    """Fill, in place, small openings between body and sleeve under the arms with the cloth beside them."""
+    size = 2 * max(1, round(0.35 * radius)) + 1
+    closed = cv2.morphologyEx(
+        layer[..., 3], cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    )
+    near = np.zeros(pieces.shape, np.uint8)
+    for point in around:
+        cv2.circle(near, (int(point[0]), int(point[1])), int(radius), 1, cv2.FILLED)
+    gap = ((closed > layer[..., 3]) & (near > 0)).astype(np.uint8)
+    if not gap.any():
+        return
+    x, y, w, h = cv2.boundingRect(gap)
+    rows, columns = slice(y, y + h), slice(x, x + w)
+    unknown = (gap[rows, columns] > 0) | (layer[rows, columns, 3] < 200)
+    filled = cv2.inpaint(np.ascontiguousarray(layer[rows, columns, :3]), unknown.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    where = gap[rows, columns] > 0
+    layer[rows, columns, :3][where] = filled[where]
+    layer[rows, columns, 3][where] = closed[rows, columns][where]
+    pieces[rows, columns][where & (pieces[rows, columns] == 0)] = TORSO
+
+
 def _bend(
     texture: RGBAImage, piece: Piece, height: int, width: int
 ) -> tuple[Box | None, NDArray[np.float32], NDArray[np.float32]]:

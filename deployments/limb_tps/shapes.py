@@ -56,9 +56,15 @@ class TopShape:
 
     @property
     def unit(self) -> float:
-        """Shoulder width as the armhole's height suggests, where the seam itself is set narrower."""
-        depths = [float(half.armhole[-1, 1] - half.shoulder[0, 1]) for half in self.halves]
-        return max(self.shoulder_width, DEPTHS_PER_WIDTH * sum(depths) / 2)
+        """Shoulder width as the seam, the armhole's height and the chest tell it, whichever is between."""
+        depth = float(np.mean([half.armhole[-1, 1] - half.shoulder[0, 1] for half in self.halves]))
+        chest = float(np.linalg.norm(self.halves[0].armhole[-1] - self.halves[1].armhole[-1]))
+        return usual_width(self.shoulder_width, depth, chest)
+
+
+def usual_width(seam: float, depth: float, chest: float) -> float:
+    """Shoulder width from its own measure, the height from collar to armpit and the width between the armpits."""
+    return float(np.median([seam, DEPTHS_PER_WIDTH * depth, 0.92 * chest]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

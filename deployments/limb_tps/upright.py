@@ -120,7 +120,27 @@ def _turn(garment: RGBAImage, solid: Mask, tilt: float) -> tuple[RGBAImage, Mask
         to_full = np.array([[1 / factor, 0, 0.5 / factor - 0.5], [0, 1 / factor, 0.5 / factor - 0.5], [0, 0, 1]])
         matrix = matrix @ to_full
     flags = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
+    colour[..., :3] = _clean_edge(colour)
     texture = cv2.warpAffine(colour, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    texture[..., 3] = cv2.warpAffine(colour[..., 3], matrix, size, flags=cv2.INTER_LINEAR)
+    soft = cv2.warpAffine(colour[..., 3], matrix, size, flags=cv2.INTER_LINEAR)
+    # A matte's edge lies a little outside and is softer than cloth is.
+    thin = cv2.erode(cv2.GaussianBlur(soft, (0, 0), 1.2), np.ones((5, 5), np.uint8))
+    texture[..., 3] = np.clip((thin.astype(np.float32) - 90) * 255 / 90, 0, 255).astype(np.uint8)
     mask = cv2.warpAffine(solid, matrix, size, flags=cv2.INTER_LINEAR)
-    return RGBAImage(texture), Mask((mask > 127).astype(np.uint8) * 255)
+    mask = cv2.erode((mask > 127).astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
+    return RGBAImage(texture), Mask(mask)
+
+
+def _clean_edge(cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colours along the outline replaced by those further inside: no background shines through."""
+    size = max(3, round(0.008 * max(cutout.shape)) | 1)
+    inner = cv2.erode((cutout[..., 3] > 200).astype(np.uint8), np.ones((size, size), np.uint8))
+    if not inner.any():
+        return cutout[..., :3]
+    _, nearest = cv2.distanceTransformWithLabels(1 - inner, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    rows, columns = np.nonzero(inner)
+    at = np.zeros((int(nearest.max()) + 1, 2), np.intp)
+    at[nearest[rows, columns]] = np.stack([rows, columns], 1)
+    source = at[nearest]
+    cleaned: NDArray[np.uint8] = cutout[..., :3][source[..., 0], source[..., 1]]
+    return cleaned
