@@ -93,6 +93,7 @@ def application() -> serve.Application:
         num_replicas=1,  # the worker of jobs lives in it
         max_ongoing_requests=256,
         ray_actor_options={"num_cpus": 0.1},
+        graceful_shutdown_wait_loop_s=0.2,
         graceful_shutdown_timeout_s=5.0,
     )
     return served.bind(bind_flows())

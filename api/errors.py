@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from graphs.signature import explain
 from modiste.errors import BadInput, InvalidOption, ModisteError
 
 
@@ -53,10 +54,7 @@ class InvalidOptions(InvalidOption):
 
 def invalid_options(error: ValidationError) -> InvalidOptions:
     """Pydantic's findings as one sentence and a list."""
-    errors = [
-        {"field": ".".join(str(part) for part in found["loc"]) or "options", "message": found["msg"]}
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    errors = explain(error.errors(include_url=False, include_context=False, include_input=False))
     return InvalidOptions("; ".join(f"{e['field']}: {e['message']}" for e in errors), errors)
 
 

@@ -7,9 +7,10 @@ from time import monotonic
 from api.deps import Flows
 from api.errors import describe, problem
 from api.files import FileStore
-from api.flows import build_request, flow, parse_options, store_result
+from api.flows import build_request, parse_options, store_result
 from api.jobs import Job, JobStore
 from graphs.report import Outcome
+from graphs.signature import signature
 from modiste.errors import ModisteError
 from modiste.image import Format
 from modiste.telemetry import log
@@ -73,18 +74,18 @@ class Worker:
             await asyncio.to_thread(self._jobs.succeed, job.id, result)
 
     async def _result(self, job: Job) -> dict[str, object]:
-        of = flow(job.flow)
+        of = signature(job.flow)
         contents = {path.name: path for path in self._jobs.inputs(job.id).iterdir()}
         request = await build_request(of, contents, parse_options(of, job.options))
         reported = 0.0
-        async with aclosing(self._flows.stream(of.name, request)) as stream:
+        async with aclosing(self._flows.stream(of.flow, request)) as stream:
             async for news in stream:
                 if isinstance(news, Outcome):
                     return await store_result(of, news, self._files, _format(job))
                 if monotonic() - reported > REPORT_EVERY_S:
                     reported = monotonic()
                     await asyncio.to_thread(self._jobs.report, job.id, news)
-        raise RuntimeError(f"{of.name} ended without an outcome")
+        raise RuntimeError(f"{of.flow} ended without an outcome")
 
 
 def _format(job: Job) -> Format:

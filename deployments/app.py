@@ -51,6 +51,7 @@ def options(resources: Resources) -> dict[str, Any]:
         "max_queued_requests": 64,
         "health_check_period_s": 10.0,
         "health_check_timeout_s": 30.0,
+        "graceful_shutdown_wait_loop_s": 0.2,
         "graceful_shutdown_timeout_s": 5.0,
     }
 

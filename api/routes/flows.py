@@ -15,10 +15,11 @@ from starlette.datastructures import UploadFile
 from api.accept import prefers_picture
 from api.deps import Deps, Services
 from api.files import media_type
-from api.flows import Flow, build_request, flow, parse_options, request_schema, store_result
+from api.flows import build_request, parse_options, request_schema, response_model, store_result
 from api.routes.jobs import JobView, view
 from api.uploads import HEAD, Form, read_form
 from graphs import GRAPHS
+from graphs.signature import Signature, signature
 from modiste.errors import NotFound
 from modiste.image import MEDIA_TYPES, Format
 from modiste.video import probe, sniff_container
@@ -32,14 +33,14 @@ FormatQuery = Annotated[Format, Query(alias="format", description="encoding of t
 def add(app: FastAPI) -> None:
     """Add `POST /v1/flows/{name}` for each flow there is."""
     for name in GRAPHS:
-        of = flow(name)
-        answers: dict[int | str, dict[str, Any]] = {200: {"model": of.response, "description": "the result"}}
-        if of.is_job or name in TWINS:
+        of = signature(name)
+        answers: dict[int | str, dict[str, Any]] = {200: {"model": response_model(of), "description": "the result"}}
+        if of.takes_video or name in TWINS:
             answers[202] = {"model": JobView, "description": "accepted: follow the job"}
         if of.single_picture is not None:
             pictures = {media: {"schema": {"type": "string", "format": "binary"}} for media in MEDIA_TYPES.values()}
             answers[200]["content"] = pictures
-        if of.is_job:
+        if of.takes_video:
             answers.pop(200)
         app.add_api_route(
             f"/v1/flows/{name}",
@@ -49,7 +50,7 @@ def add(app: FastAPI) -> None:
             tags=["flows"],
             summary=name.replace("_", " ").capitalize(),
             description=of.description,
-            status_code=202 if of.is_job else 200,
+            status_code=202 if of.takes_video else 200,
             response_model=None,
             responses=answers,
             openapi_extra={"requestBody": request_schema(of)},
@@ -66,7 +67,7 @@ def describe_options(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         schema = original()
-        models = [(flow(name).options, "validation") for name in GRAPHS]
+        models = [(signature(name).options, "validation") for name in GRAPHS]
         _, found = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
         schema["components"]["schemas"] |= found["$defs"]
         return schema
@@ -74,13 +75,13 @@ def describe_options(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _endpoint(of: Flow) -> Callable[..., Awaitable[Response]]:
-    async def endpoint(request: Request, services: Deps, image_format: FormatQuery = "png") -> Response:
-        twin = flow(TWINS[of.name]) if of.name in TWINS else None
+def _endpoint(of: Signature) -> Callable[..., Awaitable[Response]]:
+    async def endpoint(request: Request, services: Deps, image_format: FormatQuery = "jpeg") -> Response:
+        twin = signature(TWINS[of.flow]) if of.flow in TWINS else None
         names = dict.fromkeys(slot.name for f in (of, twin) if f for slot in f.uploads)
-        form = await read_form(request, files=tuple(names), videos=of.is_job or twin is not None)
+        form = await read_form(request, files=tuple(names), videos=of.takes_video or twin is not None)
         try:
-            if of.is_job:
+            if of.takes_video:
                 return await _accept(of, form, services, image_format)
             if twin is not None and await _holds_video(form):
                 return await _accept(twin, form, services, image_format)
@@ -91,11 +92,11 @@ def _endpoint(of: Flow) -> Callable[..., Awaitable[Response]]:
     return endpoint
 
 
-async def _run(of: Flow, form: Form, services: Services, image_format: Format, accept: str) -> Response:
+async def _run(of: Signature, form: Form, services: Services, image_format: Format, accept: str) -> Response:
     """Run the flow while the caller waits."""
     options = parse_options(of, form.options)
     contents = {name: await upload.read() for name, upload in form.files.items()}
-    outcome = await services.flows.run(of.name, await build_request(of, contents, options))
+    outcome = await services.flows.run(of.flow, await build_request(of, contents, options))
     result = await store_result(of, outcome, services.files, image_format)
     report_id = await asyncio.to_thread(services.files.put, json.dumps(result).encode(), "json")
     headers = {"Modiste-Report": report_id}
@@ -107,7 +108,7 @@ async def _run(of: Flow, form: Form, services: Services, image_format: Format, a
     return JSONResponse(result, headers=headers)
 
 
-async def _accept(of: Flow, form: Form, services: Services, image_format: Format) -> Response:
+async def _accept(of: Signature, form: Form, services: Services, image_format: Format) -> Response:
     """Keep the uploads and queue a job."""
     options = parse_options(of, form.options)
     job_id = await asyncio.to_thread(services.jobs.new_id)
@@ -124,13 +125,13 @@ async def _accept(of: Flow, form: Form, services: Services, image_format: Format
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, folder)
         raise
-    job = await asyncio.to_thread(services.jobs.add, job_id, of.name, options.model_dump_json(), image_format)
+    job = await asyncio.to_thread(services.jobs.add, job_id, of.flow, options.model_dump_json(), image_format)
     services.worker.wake()
     shown = view(job)
     return JSONResponse(shown.model_dump(), 202, headers={"Location": shown.url})
 
 
-def _by_slot(of: Flow, form: Form) -> list[tuple[str, UploadFile]]:
+def _by_slot(of: Signature, form: Form) -> list[tuple[str, UploadFile]]:
     """Uploads by the flow's own field names; a single upload under a twin's name is the video."""
     own = {slot.name for slot in of.uploads}
     video = next(slot.name for slot in of.uploads if slot.kind == "video")

@@ -10,12 +10,12 @@ import pytest
 import tiny
 
 from api.deps import Flows
-from api.flows import flow
 from api.routes import http_app
 from deployments import EDITIONS, MODELS
 from graphs import GRAPHS
 from graphs.local import LocalRunner
 from graphs.report import Outcome, run
+from graphs.signature import signature
 from graphs.watch import watch
 from modiste.settings import settings
 
@@ -39,14 +39,14 @@ def small_flows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[No
     monkeypatch.setenv("TINY_TRACE", str(tmp_path / "trace"))
     before = [(table, dict(table)) for table in (MODELS, EDITIONS["default"], GRAPHS)]
     settings.cache_clear()
-    flow.cache_clear()
+    signature.cache_clear()
     tiny.register()
     yield
     for table, entries in before:
         table.clear()  # type: ignore[attr-defined]
         table.update(entries)  # type: ignore[attr-defined]
     settings.cache_clear()
-    flow.cache_clear()
+    signature.cache_clear()
 
 
 Serving = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]

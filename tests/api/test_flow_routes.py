@@ -21,7 +21,7 @@ async def post(client: httpx.AsyncClient, accept: str = "*/*", options: object =
 
 
 async def test_one_picture_is_answered_with_its_bytes(client: httpx.AsyncClient) -> None:
-    answer = await post(client)
+    answer = await post(client, format="png")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
     assert np.array_equal(decode(answer.content), 255 - PICTURE)

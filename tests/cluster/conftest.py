@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import tiny
 
-from api.flows import flow
 from deployments import EDITIONS, MODELS
 from deployments.environment import prepare
 from graphs import GRAPHS
+from graphs.signature import signature
 from modiste.settings import settings
 
 GPUS = 2
@@ -40,7 +40,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, N
     settings.cache_clear()
     before = [(table, dict(table)) for table in (MODELS, EDITIONS["default"], GRAPHS)]
     tiny.register()
-    flow.cache_clear()
+    signature.cache_clear()
 
     import ray
     from ray import serve
@@ -73,4 +73,4 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, N
         for name in environment:
             del os.environ[name]
         settings.cache_clear()
-        flow.cache_clear()
+        signature.cache_clear()

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
 import httpx
@@ -157,7 +156,7 @@ async def test_http_reaches_the_flow_and_carries_the_refusal(cluster: Path) -> N
     from modiste.image import decode, encode
 
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings().port}", timeout=30) as client:
-        answer = await client.post("/v1/flows/tiny", files={"picture": encode(PICTURE)})
+        answer = await client.post("/v1/flows/tiny", files={"picture": encode(PICTURE)}, params={"format": "png"})
         assert np.array_equal(decode(answer.content), 255 - PICTURE)
         refused = await client.post("/v1/flows/tiny", files={"picture": encode(BLACK)})
         assert (refused.status_code, refused.json()["code"]) == (422, "no_face")
