@@ -119,11 +119,13 @@ class SwapInput:
     """source: whose identity (always virtual); target: whose pose, expression, light and surroundings.
 
     tone: 0 keeps the source's skin colour, 1 takes the target's
+    quality: "full" for pictures; "fast" for the frames of a video, where a few milliseconds must do
     """
 
     source: FaceView
     target: FaceView
     tone: float = 1.0
+    quality: Literal["full", "fast"] = "full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,15 +261,16 @@ class GarmentSynthesis(Model[SynthesisInput, Synthesis]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuitInput:
-    """portrait: with landmarks, face labels and matte in its coordinates; suit: template name or RGBA and geometry
-    are resolved by the flow. Sizes in pixels of the output picture."""
+    """Everything in place, in the photo's coordinates and size [H, W].
+
+    portrait: head upright where it belongs; seen: 255 where the portrait has pixels at all
+    suit:     straight alpha; opening: 255 where skin must fill the neck
+    """
 
     portrait: FaceView
-    matte: Mask
+    seen: Mask
     suit: RGBAImage
-    suit_inner: Mask
-    neck_hole: Points
-    eyes_on_suit: Points
+    opening: Mask
     background: tuple[int, int, int]
 
 
@@ -284,15 +287,32 @@ class EdgeDetection(Model[RGBImage, Mask]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sketch:
-    """image: dark lines on white, coloured strokes or dots as hints."""
+    """image: dark lines on white, coloured strokes or dots as hints; category: None = whatever the outline looks like."""
+
+    image: RGBImage
+    category: SketchCategory | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SketchedGarment:
+    """image: on white; category: as asked for, or as found; coloured: the sketch had colour hints."""
 
     image: RGBImage
     category: SketchCategory
+    coloured: bool
 
 
-class SketchToGarment(Model[Sketch, RGBImage]):
+class SketchToGarment(Model[Sketch, SketchedGarment]):
     """A garment on white that follows the sketch."""
 
 
-class FashionEmbedding(Model[RGBImage, Embedding]):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Article:
+    """coloured: False where the picture's colours mean nothing and shall not count."""
+
+    image: RGBImage
+    coloured: bool = True
+
+
+class FashionEmbedding(Model[Article, Embedding]):
     """What an article looks like; similar articles have a high cosine."""

@@ -59,6 +59,22 @@ class NoFace(BadInput):
     code = "no_face"
 
 
+class SeveralFaces(BadInput):
+    """One person was expected; the request must say or show which."""
+
+    code = "several_faces"
+
+
+class UnsuitablePortrait(BadInput):
+    """A face, but not seen as an ID photo needs it: too small, turned away, or cut off."""
+
+    code = "unsuitable_portrait"
+
+
+class UnsuitableSuit(BadInput):
+    code = "unsuitable_suit"
+
+
 class NoPerson(BadInput):
     code = "no_person"
 

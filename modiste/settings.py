@@ -17,6 +17,9 @@ class Settings(BaseSettings):
     state: Path = Field(
         default_factory=lambda: user_data_path("modiste"), description="jobs, files, catalogue"
     )
+    samples: Path = Field(
+        default=Path(__file__).resolve().parent.parent / "samples", description="pictures and suits that come along"
+    )
     offline: bool = Field(
         default=False, description="never reach for the network; fail if something is missing"
     )

@@ -1,0 +1,93 @@
+"""A head on a suit: layers with soft edges, skin painted down into the collar, long hair in front.
+
+Classical: line mask below the jaw, compositing by colour projection, pull-push interpolation of skin (Gortler et al.,
+"The Lumigraph", SIGGRAPH 1996).
+"""
+
+import cv2
+import numpy as np
+
+from compile.engine import Tensors
+from deployments.roles import SuitComposition, SuitInput
+from deployments.suit_collage.edge import Field, Flags, soft_edge
+from deployments.suit_collage.neck import below_jaw, collar_of, cut_line, eye_distance, paint
+from modiste.image import LabelMap, RGBImage
+from modiste.labels import FacePart
+from modiste.spec import ModelSpec, Resources
+
+HEAD_PARTS = tuple(
+    part for part in FacePart if part not in (FacePart.BACKGROUND, FacePart.NECK, FacePart.NECKLACE, FacePart.CLOTH)
+)
+HAIR_PARTS = (FacePart.HAIR, FacePart.HAT)
+HAIR_BAND, SKIN_BAND = 0.09, 0.035
+"""Half width of the uncertain strip along hair and skin, in eye distances."""
+
+
+class SuitCollage(SuitComposition):
+    """Background, suit, neck, head; hair comes last."""
+
+    spec = ModelSpec(
+        id="suit_collage",
+        role="SuitComposition",
+        paper="classical: line mask, compositing by colour projection, pull-push skin interpolation",
+        licence="MIT",
+        resources=Resources(cpus=1.0),
+    )
+
+    def postprocess(self, outputs: Tensors, x: SuitInput) -> RGBImage:
+        image, landmarks, labels = x.portrait.image, x.portrait.landmarks, x.portrait.labels
+        height, width = labels.shape
+        unit, collar = eye_distance(landmarks), collar_of(x.opening)
+        neck = paint(image, landmarks, labels, x.seen, collar)
+        alpha, colour, hair = head_layer(x, cut_line(landmarks, collar), below_jaw(landmarks, height, width))
+
+        photo = np.empty((height, width, 3), np.float32)
+        photo[:] = x.background
+        suit, cloth = x.suit[..., :3].astype(np.float32), x.suit[..., 3:].astype(np.float32) / 255
+        photo += (suit * _shadow(hair, unit)[..., None] - photo) * cloth
+        # The collar's back lies behind the neck, its front before it.
+        columns = np.arange(width)
+        between = (columns >= collar.left) & (columns <= collar.right)
+        before = np.clip(np.arange(height, dtype=np.float32)[:, None] - collar.lower[None] + 0.5, 0, 1)
+        front = np.where(between[None], before, 1) * cloth[..., 0]
+        shown = neck.alpha * (1 - cv2.GaussianBlur(front.astype(np.float32), (0, 0), 0.8))
+        photo += (neck.colour - photo) * shown[..., None]
+        photo += (colour - photo) * alpha[..., None]
+        return RGBImage(np.clip(np.rint(photo), 0, 255).astype(np.uint8))
+
+
+def head_layer(x: SuitInput, line: float, below: Field) -> tuple[Field, Field, Field]:
+    """What of the portrait is kept: face and ears down to the line below the jaw, hair wherever it falls.
+
+    line:    how far below the jaw skin is kept, pixels; below: [H, W] distance below the jaw
+    returns: alpha [H, W] 0-1, colour [H, W, 3], alpha of the hair alone [H, W]
+    """
+    labels, image = x.portrait.labels, x.portrait.image
+    unit = eye_distance(x.portrait.landmarks)
+    hair_kept = attached(np.isin(labels, HAIR_PARTS) & (x.seen > 0), labels)
+    skin_kept = np.isin(labels, [p for p in HEAD_PARTS if p not in HAIR_PARTS]) & (x.seen > 0)
+    skin_kept &= below < max(line, 0.45 * unit)
+    kept = hair_kept | skin_kept
+    hair_alpha, hair_colour = soft_edge(image, hair_kept, max(2.0, HAIR_BAND * unit))
+    skin_alpha, skin_colour = soft_edge(image, kept, max(1.5, SKIN_BAND * unit))
+    # Between hair and face there is nothing to cut: the strip that counts runs along the outside of both.
+    alpha = np.maximum(np.where(hair_kept | ~skin_kept, hair_alpha, 0), skin_alpha)
+    colour = np.where((hair_alpha > skin_alpha)[..., None], hair_colour, skin_colour)
+    inner = cv2.erode(kept.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=max(1, round(HAIR_BAND * unit)))
+    alpha, colour = np.where(inner > 0, 1, alpha), np.where((inner > 0)[..., None], image, colour)
+    return alpha.astype(np.float32), colour.astype(np.float32), hair_alpha
+
+
+def attached(hair: Flags, labels: LabelMap) -> Flags:
+    """Hair that hangs together with the head; the parser finds some in dark clothes and backgrounds, too."""
+    face = np.isin(labels, (FacePart.SKIN, FacePart.LEFT_EAR, FacePart.RIGHT_EAR, FacePart.GLASSES))
+    together = (hair | face).astype(np.uint8)
+    _, patches = cv2.connectedComponents(cv2.dilate(together, np.ones((3, 3), np.uint8)))
+    ids, counts = np.unique(patches[labels == FacePart.SKIN], return_counts=True)
+    return np.asarray(hair & (patches == ids[counts.argmax()])) if len(ids) else hair
+
+
+def _shadow(hair: Field, unit: float) -> Field:
+    """[H, W] factor: hair that lies on the suit darkens it a little."""
+    moved = np.roll(hair, round(0.06 * unit), axis=0)
+    return np.asarray(1 - 0.28 * cv2.GaussianBlur(moved, (0, 0), 0.07 * unit), np.float32)

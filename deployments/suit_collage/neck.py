@@ -1,0 +1,211 @@
+"""The neck between a head and a new collar: what the photo shows of it, and skin painted in below."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.suit_collage.edge import Field, Flags, local_mean
+from modiste.image import LabelMap, Landmarks, Mask
+from modiste.labels import FacePart
+
+JAW: Final = (58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288)
+"""Mesh points along the jaw, from the ear further left over the chin to the other."""
+RIGHT_EYE: Final = (33, 133)
+LEFT_EYE: Final = (362, 263)
+CHIN: Final = 152
+CHEEKS: Final = (50, 101, 280, 330)
+"""Below the eyes, above any beard."""
+LINE_BELOW = 0.42
+"""Where the photo's neck ends: this share of the way from the chin to the collar's lowest point ..."""
+LINE_MOST = 0.5
+"""... but no further than this many eye distances below the jaw."""
+FREE_NECK = 0.86
+"""Half a neck's width in eye distances."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collar:
+    """Where a suit shows skin. left, right: outermost columns of the opening; top: row of its corners; lower: [W]
+    lowest row of the opening in each column (`top` beside it)."""
+
+    left: int
+    right: int
+    top: int
+    lower: NDArray[np.float32]
+
+
+def collar_of(opening: Mask) -> Collar:
+    columns = np.flatnonzero((opening > 127).any(axis=0))
+    rows = np.flatnonzero((opening > 127).any(axis=1))
+    left, right, top = int(columns[0]), int(columns[-1]), int(rows[0])
+    lower = np.full(opening.shape[1], top, np.float32)
+    lower[columns] = opening.shape[0] - 1 - (opening[::-1, columns] > 127).argmax(axis=0)
+    return Collar(left=left, right=right, top=top, lower=lower)
+
+
+def eye_distance(landmarks: Landmarks) -> float:
+    """In space, so that a turned head is not taken for a narrow one."""
+    eyes = [landmarks[list(corners)].mean(axis=0) for corners in (RIGHT_EYE, LEFT_EYE)]
+    return float(np.linalg.norm(eyes[0] - eyes[1]))
+
+
+def below_jaw(landmarks: Landmarks, height: int, width: int) -> Field:
+    """[H, W]: how far below the jaw line a pixel lies, pixels; negative above it."""
+    jaw = landmarks[list(JAW), :2]
+    order = np.argsort(jaw[:, 0])
+    line = np.interp(np.arange(width), jaw[order, 0], jaw[order, 1]).astype(np.float32)
+    return np.asarray(np.arange(height, dtype=np.float32)[:, None] - line[None], np.float32)
+
+
+def cut_line(landmarks: Landmarks, collar: Collar) -> float:
+    """How far below the jaw the photo's neck is kept, pixels."""
+    chin_x, chin_y = landmarks[CHIN, :2]
+    column = int(np.clip(chin_x, collar.left, collar.right))
+    room = max(0.0, float(collar.lower[column] - chin_y))
+    return min(LINE_BELOW * room, LINE_MOST * eye_distance(landmarks))
+
+
+def outline(landmarks: Landmarks, labels: LabelMap, collar: Collar) -> tuple[Field, Field]:
+    """Left and right side of the neck in each row, [H] each: from under the jaw to the corners of the opening.
+
+    Starts where the photo shows the neck's side against the background, or else a little inside the jaw.
+    """
+    height = labels.shape[0]
+    unit = eye_distance(landmarks)
+    rows = np.arange(height, dtype=np.float32)
+    sides = []
+    middle = (collar.left + collar.right) / 2
+    for corner, jaw, inward in ((collar.left, 172, 1), (collar.right, 397, -1)):
+        jaw_x, jaw_y = (float(v) for v in landmarks[jaw, :2])
+        seen = _seen_side(labels, int(jaw_y), int(landmarks[CHIN, 1] + 0.35 * unit), inward)
+        start = jaw_x + inward * 0.1 * unit if seen is None else seen
+        middle = (collar.left + collar.right) / 2
+        # A neck is never as narrow as a third of the opening, whatever the parsing says.
+        start = min(start, middle - 0.35 * unit) if inward > 0 else max(start, middle + 0.35 * unit)
+        # In a wide collar the neck stands free and spreads to the shoulders only inside.
+        waist = middle - inward * min(abs(corner - middle), FREE_NECK * unit)
+        down = np.clip((rows - jaw_y) / max(1.0, collar.top - jaw_y), 0, 1) ** 1.6
+        deeper = np.clip((rows - collar.top) / (0.45 * unit), 0, 1) ** 1.5
+        side = start + (waist - start) * down
+        sides.append((side + (corner - side) * deeper).astype(np.float32))
+    return sides[0], sides[1]
+
+
+def _seen_side(labels: LabelMap, top: int, bottom: int, inward: int) -> float | None:
+    """Median column at which the neck's run ends against background; None where fewer than six rows show it."""
+    found = []
+    for row in labels[max(0, top) : max(0, bottom)]:
+        neck = np.flatnonzero(row == FacePart.NECK)
+        if len(neck) == 0:
+            continue
+        end = int(neck[0] if inward > 0 else neck[-1])
+        beside = row[np.clip(end - inward * np.arange(2, 7), 0, len(row) - 1)]
+        if (beside == FacePart.BACKGROUND).all():
+            found.append(end)
+    return float(np.median(found)) if len(found) >= 6 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neck:
+    """colour: [H, W, 3] 0-255; alpha: [H, W] 0-1, not yet hidden by the suit's front."""
+
+    colour: Field
+    alpha: Field
+
+
+def paint(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, seen: Mask, collar: Collar) -> Neck:
+    """The whole neck down to the bottom of the opening: photographed skin above the cut line, painted skin below.
+
+    image: [H, W, 3]; labels: `FacePart` [H, W]
+    """
+    height, width = labels.shape
+    unit = eye_distance(landmarks)
+    below = below_jaw(landmarks, height, width)
+    left, right = outline(landmarks, labels, collar)
+    columns = np.arange(width, dtype=np.float32)[None]
+    body = np.clip(np.minimum(columns - left[:, None], right[:, None] - columns) + 0.5, 0, 1)
+    body[: max(0, int(landmarks[list(JAW), 1].min()))] = 0
+    body[np.arange(height)[:, None] > collar.lower[None] + 2] = 0
+    valid = _photographed(labels, seen, unit) & (below < cut_line(landmarks, collar)) & (body > 0)
+    tone = _tone(image, landmarks, labels, valid, unit)
+    picture = image.astype(np.float32)
+    spread = local_mean(picture, valid.astype(np.float32), 0.04 * unit)
+    away = cv2.distanceTransform((~valid).astype(np.uint8), cv2.DIST_L2, 3) / unit
+    some = valid.sum() >= 0.02 * unit**2
+    settled: Field = np.clip(away / 0.55, 0, 1) if some else np.ones_like(away)
+    painted = spread + (tone - spread) * (settled * (2 - settled) * 0.85)[..., None]
+    painted *= _shading(below, left, right, collar, settled, unit)[..., None]
+    painted += _grain(picture, labels, unit)[..., None]
+    # The seam between photographed and painted skin is as wide as the line allows.
+    keep = cv2.GaussianBlur(valid.astype(np.float32), (0, 0), 0.05 * unit)
+    keep = np.clip(2 * keep - 1, 0, 1)[..., None]
+    colour = painted * (1 - keep) + picture * keep
+    colour *= _under_collar(collar, height, width, unit)[..., None]
+    return Neck(colour=np.clip(colour, 0, 255).astype(np.float32), alpha=body.astype(np.float32))
+
+
+def _photographed(labels: LabelMap, seen: Mask, unit: float) -> Flags:
+    """Neck skin, away from whatever lies next to it: rims hold shadows and foreign colour."""
+    side = 2 * max(1, round(0.05 * unit)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    skin = np.isin(labels, (FacePart.NECK, FacePart.SKIN)) & (seen > 0)
+    inner = cv2.erode(skin.astype(np.uint8), kernel, borderValue=0)
+    return np.asarray((inner > 0) & (labels == FacePart.NECK))
+
+
+def _tone(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, valid: Flags, unit: float) -> Field:
+    """[3] the neck's own colour, mixed with the darkened face's where little of the neck is seen."""
+    reach = max(1, round(0.12 * unit))
+    cheeks = np.zeros(labels.shape, np.uint8)
+    for x, y in landmarks[list(CHEEKS), :2]:
+        cv2.circle(cheeks, (round(float(x)), round(float(y))), reach, 1, -1)
+    spot = (cheeks > 0) & (labels == FacePart.SKIN)
+    face = np.median(image[spot], axis=0) if spot.any() else np.full(3, 160.0)
+    dark = face * 0.88
+    share = min(1.0, float(valid.sum()) / (0.5 * unit**2))
+    if share == 0:
+        return np.asarray(dark, np.float32)
+    skin = image[valid].astype(np.float32)
+    bright = skin[skin.sum(axis=1) >= np.percentile(skin.sum(axis=1), 40)]
+    own = np.median(bright, axis=0)
+    # A neck in its own chin's shadow is no measure for the skin below.
+    own = own * np.clip(0.8 * face.sum() / max(own.sum(), 1), 1, 1.25)
+    return np.asarray(dark * (1 - share) + own * share, np.float32)
+
+
+def _shading(below: Field, left: Field, right: Field, collar: Collar, settled: Field, unit: float) -> Field:
+    """[H, W] factor: round towards the sides, darker under the jaw; only where skin is painted."""
+    columns = np.arange(below.shape[1], dtype=np.float32)[None]
+    centre, half = ((left + right) / 2)[:, None], np.maximum((right - left) / 2, 1)[:, None]
+    across = np.clip(np.abs(columns - centre) / half, 0, 1)
+    depth = np.arange(below.shape[0], dtype=np.float32)[:, None] - collar.top
+    # A chest is flatter than a neck.
+    roundness = 0.26 * np.exp(-np.clip(depth, 0, None) / (0.8 * unit))
+    side = 1 - roundness * across**2.5
+    jaw = 1 - 0.2 * np.exp(-((np.clip(below, 0, None) / (0.3 * unit)) ** 2))
+    return np.asarray(1 + (side * jaw - 1) * settled, np.float32)
+
+
+def _under_collar(collar: Collar, height: int, width: int, unit: float) -> Field:
+    """[H, W] factor: the shadow that the collar's front throws on the skin behind it."""
+    above_edge = collar.lower[None] - np.arange(height, dtype=np.float32)[:, None]
+    edge = np.ones((height, width), np.uint8)
+    edge[above_edge < 0] = 0
+    edge[:, : collar.left], edge[:, collar.right + 1 :] = 0, 0
+    distance = cv2.distanceTransform(edge, cv2.DIST_L2, 3)
+    shadow = 0.3 * np.exp(-((distance / (0.09 * unit)) ** 2)) * (np.arange(height)[:, None] > collar.top)
+    return np.asarray(1 - shadow, np.float32)
+
+
+def _grain(picture: Field, labels: LabelMap, unit: float) -> Field:
+    """[H, W] noise as fine and as strong as the face's, the same for the same picture."""
+    grey = picture.mean(axis=2)
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), 0.02 * unit + 1)
+    skin = labels == FacePart.SKIN
+    strength = 1.4826 * float(np.median(np.abs(fine[skin]))) if skin.any() else 0.0
+    noise = np.random.default_rng(0).normal(0, 1, grey.shape).astype(np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), 0.008 * unit + 0.6)
+    return np.asarray(noise / max(float(noise.std()), 1e-6) * min(strength, 3.0), np.float32)
