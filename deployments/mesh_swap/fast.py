@@ -1,0 +1,157 @@
+"""The swap for moving pictures: everything that is smooth is computed small, so that a frame takes milliseconds.
+
+The bend, the light and the seam are found on a reduced picture and enlarged; only the virtual face itself is
+resampled at full size. The mouth keeps the target's place and, where it is open or shut otherwise than the
+virtual one, the target's own pixels: in motion a mouth that moves rightly matters more than a new one. Nothing is
+decided by thresholds on single frames, which would flicker.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from deployments.mesh_swap import mouth, region
+from deployments.mesh_swap.shape import destination
+from deployments.roles import FaceView, SwapInput, SwappedFace
+from modiste.face_mesh import LIPS_OUTER, OVAL, neutral, triangles, with_ring
+from modiste.image import Mask, RGBImage
+from modiste.labels import FacePart as F
+from modiste.mesh_warp import inverse_map, shrunk
+
+SMALL = 96
+"""Side of the reduced picture, pixels."""
+_LIGHT_REACH, _CAST_REACH = 0.13, 0.35
+"""Blur (sigma) of the light and of its colour, in widths of the face."""
+_LIGHT_LIMIT, _CAST_LIMIT = 0.7, 0.12
+"""How far light and its colour may differ from their mean, in logarithms."""
+_KNOWN = 8
+_FLOOR = np.float32(0.03)
+_FAR = np.float32(0.02)
+"""Weight of the wide mean that speaks where no skin is near."""
+_LIP_REACH = 150.0
+"""Distance from the lips, in thousandths of the face's width, from which on points are free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A source at about the size at which it is needed. bare: skin; face: nothing in front of it; both 0-255."""
+
+    image: RGBImage
+    landmarks: NDArray[np.float32]
+    bare: Mask
+    face: Mask
+
+
+def prepare(source: FaceView, height: float) -> Prepared:
+    """height: of the faces that it will replace, pixels"""
+    image, points = source.image, source.landmarks[:, :2]
+    factor = height / float(np.ptp(source.landmarks[list(OVAL), 1]))
+    bare = region.is_any(source.labels, region.SKIN).astype(np.uint8) * 255
+    face = region.is_any(source.labels, (*region.FACE, F.GLASSES)).astype(np.uint8) * 255
+    if factor < 0.8:
+        smaller, points = shrunk(image, points, factor)
+        image = RGBImage(smaller)
+        bare, face = (cv2.resize(m, image.shape[1::-1], interpolation=cv2.INTER_AREA) for m in (bare, face))
+    size = 2 * max(1, round(float(np.ptp(points[list(OVAL), 0])) * 0.02)) + 1
+    face = cv2.erode(face, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    return Prepared(image, np.asarray(points, np.float32), Mask(bare), Mask(face))
+
+
+class FastSwap:
+    """Swaps that remember the last few sources, prepared for about the size at which they were needed."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, tuple[FaceView, float, Prepared]] = OrderedDict()
+
+    def __call__(self, x: SwapInput) -> SwappedFace:
+        needed = float(np.ptp(x.target.landmarks[list(OVAL), 1]))
+        source, height, ready = self._known.get(id(x.source), (x.source, 0.0, None))
+        if ready is None or not 0.8 < needed / height < 1.2:
+            height, ready = needed, prepare(source, needed)
+        # The source is kept too, so that its id stays its own.
+        self._known[id(source)] = (source, height, ready)
+        self._known.move_to_end(id(source))
+        while len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+        return swapped(ready, x)
+
+
+def swapped(ready: Prepared, x: SwapInput) -> SwappedFace:
+    """As the full swap; `ready` is `prepare` of the source for about this size of face."""
+    source, target = x.source, x.target
+    height, width = target.image.shape[:2]
+    scale = SMALL / max(height, width, SMALL)
+    small = (max(2, round(width * scale)), max(2, round(height * scale)))
+    step = np.array([small[0] / width, small[1] / height], np.float32)
+    mesh = target.landmarks.copy()
+    mesh[:, :2] = (mesh[:, :2] + 0.5) * step - 0.5
+    mesh[:, 2] *= step.mean()
+    face_width = float(np.ptp(mesh[list(OVAL), 0]))
+    shape = (small[1], small[0])
+
+    points = destination(source.landmarks, mesh)
+    points = mesh + (points - mesh) * _freedom()
+    where, inside = inverse_map(with_ring(points), with_ring(ready.landmarks), triangles(), *shape)
+    image = cv2.resize(target.image, small, interpolation=cv2.INTER_AREA)
+    labels = cv2.resize(target.labels, small, interpolation=cv2.INTER_NEAREST)
+    face = cv2.remap(ready.image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    bare, whole = (cv2.remap(m, where, None, cv2.INTER_LINEAR) for m in (ready.bare, ready.face))
+
+    area = (region.polygon(mesh, OVAL, shape) > 127) & inside & (whole > 127)
+    area &= region.opened(region.is_any(labels, region.FACE), face_width * 0.015)
+    skin = region.is_any(labels, region.SKIN) & area & (bare > 127)
+    skin &= ~region.features(points, mesh, shape, face_width)
+    alpha = region.soft_edge(area, face_width * 0.07)
+    own = mouth.kept(source.landmarks, mesh, points, shape, face_width)
+    gain = _gain(face, image, skin.astype(np.float32), face_width, x.tone)
+
+    full = (width, height)
+    bent = cv2.remap(ready.image, cv2.resize(where, full), None, cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+    share = cv2.resize(alpha * (1 - own), full)[..., None]
+    lit = bent.astype(np.float32) * cv2.resize(gain, full)
+    mixed = target.image + (np.minimum(lit, 255) - target.image) * share
+    edge = cv2.resize(region.soft_edge(area, face_width * 0.02), full)
+    return SwappedFace(image=RGBImage(np.rint(mixed).astype(np.uint8)), mask=Mask(np.rint(edge * 255).astype(np.uint8)))
+
+
+def _gain(
+    face: NDArray[np.uint8], image: NDArray[np.uint8], skin: NDArray[np.float32], width: float, tone: float
+) -> NDArray[np.float32]:
+    """What the source is multiplied by, to be lit and coloured as the target. [h, w, 3]"""
+    total = float(skin.sum())
+    if total < 30:
+        return np.ones(face.shape, np.float32)
+    ours, theirs = (np.log(i.astype(np.float32) / 255 + _FLOOR) for i in (face, image))
+    difference = theirs - ours
+    mean = (difference * skin[..., None]).sum(axis=(0, 1)) / total
+    light = _smooth((difference - mean).mean(axis=2), skin, _LIGHT_REACH * width)[..., None]
+    cast = _smooth(difference - mean, skin, _CAST_REACH * width)
+    cast -= cast.mean(axis=2, keepdims=True)
+    change = _LIGHT_LIMIT * np.tanh(light / _LIGHT_LIMIT) + _CAST_LIMIT * np.tanh(cast / _CAST_LIMIT)
+    gain: NDArray[np.float32] = np.exp(tone * mean + change).astype(np.float32)
+    return gain
+
+
+def _smooth(values: NDArray[np.float32], known: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Blur over the known pixels only, going on smoothly past them. values: [h, w] or [h, w, 3]"""
+    many = known if values.ndim == 2 else known[..., None]
+    window = (2 * max(1, round(3 * sigma)) + 1,) * 2
+    total = cv2.GaussianBlur(values * many, (0, 0), sigma) + _FAR * cv2.blur(values * many, window)
+    share = cv2.GaussianBlur(known, (0, 0), sigma) + _FAR * cv2.blur(known, window) + np.float32(1e-5)
+    blurred: NDArray[np.float32] = total / (share if values.ndim == 2 else share[..., None])
+    return blurred
+
+
+@cache
+def _freedom() -> NDArray[np.float32]:
+    """How far points go to where the source has them: not at all at the lips, wholly elsewhere. [468, 1]"""
+    face = neutral()[:, :2]
+    t = np.clip(cdist(face, face[list(LIPS_OUTER)]).min(axis=1) / _LIP_REACH, 0, 1)
+    freedom: NDArray[np.float32] = (t * t * (3 - 2 * t)).astype(np.float32)[:, None]
+    return freedom
