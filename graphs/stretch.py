@@ -142,9 +142,8 @@ def swap_input(scene: Scene, skin: str) -> SwapInput:
     image, wanted = scene.crop.image, wanted_tone(skin, scene.part.face)
     if wanted is not None:
         image = with_skin(image, labels, scene.part.looks.tone, wanted)
-    return SwapInput(
-        source=scene.part.face.view, target=FaceView(image=image, landmarks=points, labels=labels), tone=1.0
-    )
+    target = FaceView(image=image, landmarks=points, labels=labels)
+    return SwapInput(source=scene.part.face.view, target=target, quality="fast")
 
 
 def paste(images: list[RGBImage], ready: Sequence[Scene], swapped: Sequence[SwappedFace]) -> None:
