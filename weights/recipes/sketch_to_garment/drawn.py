@@ -128,7 +128,7 @@ def main() -> None:
             small = cv2.resize(drawing, (128, 128), interpolation=cv2.INTER_AREA)
             rows.append((sketch, painted, np.asarray(small, np.uint8)))
     sheet = cv2.cvtColor(contact_sheet(rows, columns=3), cv2.COLOR_RGB2BGR)
-    cv2.imwrite(str(asked.sheet), sheet)
+    cv2.imwrite(str(asked.sheet), sheet, [cv2.IMWRITE_JPEG_QUALITY, 82])
 
 
 if __name__ == "__main__":

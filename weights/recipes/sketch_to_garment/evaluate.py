@@ -74,7 +74,7 @@ def main() -> None:
     # The first few by id: nobody chose them.
     rows = [paint(network, g, MEASURED_POINTS) for c in CATEGORIES for g in held_out[c][:SHOWN]]
     sheet = cv2.cvtColor(contact_sheet(rows, columns=SHOWN), cv2.COLOR_RGB2BGR)
-    cv2.imwrite(str(asked.sheet), sheet)
+    cv2.imwrite(str(asked.sheet), sheet, [cv2.IMWRITE_JPEG_QUALITY, 82])
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from weights.recipes.sketch_to_garment.sheet import contact_sheet
 
 L1_WEIGHT = 100.0
 SSIM_WEIGHT = 10.0
+FOOL_WEIGHT = 2.0
 WARM_UP = 0.12
 """Share of the training before the discriminator joins."""
 DECAY = 0.4
@@ -129,7 +130,7 @@ class Training:
             self.judge.step()
             self.discriminator.requires_grad_(False)
             losses["fooled"] = (self.discriminator(sketch, painted) - 1).square().mean()
-            loss = loss + losses["fooled"]
+            loss = loss + FOOL_WEIGHT * losses["fooled"]
         self.paint.zero_grad()
         loss.backward()
         self.discriminator.requires_grad_(True)
