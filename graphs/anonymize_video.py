@@ -6,21 +6,23 @@ a few stretches are all that is ever held.
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
-import numpy as np
 from pydantic import Field
 
 from deployments.roles import FaceSeed, face_from_landmarks
 from graphs.base import VideoFile
 from graphs.casting import draw, load_cast, rank
-from graphs.face_exchange import HEAD_MARGIN, AnonymizeOptions, FaceExchange, VirtualFace, asked_faces
+from graphs.face_exchange import HEAD_MARGIN, AnonymizeOptions, FaceExchange, asked_faces
 from graphs.face_token import encode
 from graphs.face_tracks import FaceTracker
 from graphs.face_view import cut_out
 from graphs.impersonation import HeadView, Part
+from graphs.pipeline import ahead, in_thread
 from graphs.skin import as_hex
-from graphs.stretch import Scene, Stretch, beside, in_thread, length_for, paste, scenes, swap_input, take, write
+from graphs.stretch import Scene, Stretch, beside, length_for, paste, scenes, swap_inputs, take, write
+from graphs.tracking import Track
 from modiste.image import Landmarks, RGBImage
 from modiste.telemetry import progress, step
 from modiste.video import VideoReader, probe
@@ -97,27 +99,20 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
         parts: dict[int, Part] = {}
         frames = 0
         with VideoReader(request.video) as reader, VideoWriter(target, reader) as writer:
-            stretches = self._stretches(reader, request.options.interval)
-            coming = asyncio.ensure_future(anext(stretches, None))
-            try:
-                while stretch := await coming:
-                    coming = asyncio.ensure_future(anext(stretches, None))
-                    images = await self._anonymized(stretch, parts, asked, request.options)
+            searched = ahead(self._searched(reader, request.options.interval))
+            async with aclosing(ahead(self._anonymized(searched, parts, asked, request.options))) as done:
+                async for stretch, images in done:
                     with step("encode"):
                         await in_thread(write, writer, stretch, images)
                     frames += len(images)
                     progress(frames / clip.frames)
-            finally:
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
-                await stretches.aclose()
         return AnonymizeVideoResult(
             video=VideoFile(target),
             tracks=tuple(_report(part) for part in parts.values()),
             frames=frames, fps=clip.fps, duration=clip.duration, width=clip.width, height=clip.height,
         )  # fmt: skip
 
-    async def _stretches(self, reader: VideoReader, interval: int) -> AsyncGenerator[Stretch, None]:
+    async def _searched(self, reader: VideoReader, interval: int) -> AsyncGenerator[Stretch, None]:
         """Decode and search; each stretch is given out when the one after it has been searched too."""
         length = length_for(reader.first.image)
         tracker = FaceTracker(self.detect.many, self.mesh.many, face_from_landmarks, min(interval, length))
@@ -136,46 +131,55 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
             held = coming if coming is None or held is None else coming.after(held)
 
     async def _anonymized(
-        self, stretch: Stretch, parts: dict[int, Part], asked: Sequence[FaceSeed], options: AnonymizeVideoOptions
-    ) -> list[RGBImage]:
-        images = stretch.images
-        await self._cast(stretch, parts, asked, options.seed)
-        await self._parse_heads(stretch, parts)
-        ready, covered = await in_thread(scenes, stretch, parts, hide=options.unswappable == "mosaic")
-        inputs = await in_thread(lambda: [swap_input(scene, options.skin) for scene in ready])
-        swapped = await self.swap.many(inputs)
-        with step("paste"):
-            await in_thread(paste, covered, ready, swapped)
-        await self._sample(images, covered, ready)
-        return covered
+        self,
+        searched: AsyncGenerator[Stretch, None],
+        parts: dict[int, Part],
+        asked: Sequence[FaceSeed],
+        options: AnonymizeVideoOptions,
+    ) -> AsyncGenerator[tuple[Stretch, list[RGBImage]], None]:
+        async with aclosing(searched):
+            async for stretch in searched:
+                await self._cast(stretch, parts, asked, options.seed)
+                await self._parse_heads(stretch, parts)
+                ready, covered = await in_thread(scenes, stretch, parts, hide=options.unswappable == "mosaic")
+                inputs = await in_thread(swap_inputs, ready, options.skin)
+                swapped = await self.swap.many(inputs)
+                with step("paste"):
+                    await in_thread(paste, covered, ready, swapped)
+                await self._sample(stretch.images, covered, ready)
+                yield stretch, covered
 
     async def _cast(self, stretch: Stretch, parts: dict[int, Part], asked: Sequence[FaceSeed], seed: int) -> None:
         """Find a virtual face for everybody who is new."""
+        newcomers: dict[int, Track] = {}
         for track, _ in (who for people in stretch.people for who in people):
             part = parts.setdefault(track.id, Part(track.id, track.first))
-            if part.face is not None or len(track.sightings) <= _BRIEF:
-                continue
-            best = stretch.best_view(track)
-            if best is None:
-                continue
-            frame, points = best
-            view = await self._head(stretch.image(frame), frame, points)
-            part.remember(view)
-            part.looks = await self.looks(view.crop, view.crop.inward(points), view.labels)
-            part.offered = rank(part.looks, load_cast())
-            again = part.seen_before(parts.values(), stretch.start)
-            part.face = again if again is not None else await self._engage(part, points, parts, asked, seed)
+            if part.face is None and len(track.sightings) > _BRIEF and stretch.best_view(track) is not None:
+                newcomers[track.id] = track
+        await asyncio.gather(*(self._meet(stretch, track, parts[track.id]) for track in newcomers.values()))
 
-    async def _engage(
-        self, part: Part, points: Landmarks, parts: dict[int, Part], asked: Sequence[FaceSeed], seed: int
-    ) -> VirtualFace:
-        busy = list(dict.fromkeys(p.face.seed for p in parts.values() if p.face is not None))
-        person = len(busy)
-        chosen = asked[person] if person < len(asked) else draw(part.offered, seed, person, set(busy))
-        face = face_from_landmarks(points)
-        # Half as large again as it is now, for the case that the person comes nearer.
-        side = int(np.clip(2.4 * max(face.box.width, face.box.height), 192, 1024))
-        return await self.virtual_face(chosen, side)
+        busy = list(dict.fromkeys(part.face.seed for part in parts.values() if part.face is not None))
+        to_make: dict[int, FaceSeed] = {}
+        for number in sorted(newcomers):
+            part, person = parts[number], len(busy)
+            part.face = part.seen_before(parts.values(), stretch.start)
+            if part.face is None:
+                to_make[number] = asked[person] if person < len(asked) else draw(part.offered, seed, person, set(busy))
+                busy.append(to_make[number])
+        made = await asyncio.gather(
+            *(self.virtual_face(face, stretch.source_side(newcomers[number])) for number, face in to_make.items())
+        )
+        for number, face in zip(to_make, made, strict=True):
+            parts[number].face = face
+
+    async def _meet(self, stretch: Stretch, track: Track, part: Part) -> None:
+        """Look at a person for the first time."""
+        best = stretch.best_view(track)
+        if best is not None:
+            view = await self._head(stretch.image(best[0]), *best)
+            part.remember(view)
+            part.looks = await self.looks(view.crop, view.crop.inward(view.points), view.labels)
+            part.offered = rank(part.looks, load_cast())
 
     async def _head(self, image: RGBImage, frame: int, points: Landmarks) -> HeadView:
         crop = cut_out(

@@ -1,11 +1,10 @@
 """Some consecutive frames of a video on their way through: taken, given people, swapped, written."""
 
-import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.packet import Packet
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_BYTES, _LONGEST = 64_000_000, 16
+_BYTES, _LONGEST = 32_000_000, 16
 """A stretch has 16 frames, or fewer where frames are large."""
 _MARGIN, _LARGEST_SWAP = 1.45, 512
 """Side of the crop that is swapped: over the size of the face, and at most, pixels."""
@@ -68,6 +64,11 @@ class Stretch:
         best = min(views, key=lambda view: view[:2], default=None)
         return None if best is None else best[1:]
 
+    def source_side(self, track: Track) -> int:
+        """At what size to have a virtual face ready: half as large again as the person, who may come nearer."""
+        box = max((s.face.box for people in self.people for who, s in people if who is track), key=lambda b: b.area)
+        return int(np.clip(2.4 * max(box.width, box.height), 192, 1024))
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -78,16 +79,6 @@ class Scene:
     part: Part
     points: Landmarks
     crop: Cutting
-
-
-async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run in a thread; when cancelled, wait for the thread first, so that nothing is closed under its feet."""
-    task = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 def length_for(image: RGBImage) -> int:
@@ -134,16 +125,20 @@ def scenes(stretch: Stretch, parts: dict[int, Part], *, hide: bool) -> tuple[lis
     return ready, images
 
 
-def swap_input(scene: Scene, skin: str) -> SwapInput:
-    if scene.part.face is None or scene.part.looks is None:
-        raise ValueError("expected a person who is played by somebody")
-    points = scene.crop.inward(scene.points)
-    labels = scene.part.labels(scene.frame, scene.points, scene.crop)
-    image, wanted = scene.crop.image, wanted_tone(skin, scene.part.face)
-    if wanted is not None:
-        image = with_skin(image, labels, scene.part.looks.tone, wanted)
-    target = FaceView(image=image, landmarks=points, labels=labels)
-    return SwapInput(source=scene.part.face.view, target=target, quality="fast")
+def swap_inputs(ready: Sequence[Scene], skin: str) -> list[SwapInput]:
+    """skin: as the options have it"""
+    inputs = []
+    for scene in ready:
+        face, looks = scene.part.face, scene.part.looks
+        if face is None or looks is None:
+            raise ValueError(f"expected a virtual face for track {scene.part.track}, got none")
+        labels = scene.part.labels(scene.frame, scene.points, scene.crop)
+        image, wanted = scene.crop.image, wanted_tone(skin, face)
+        if wanted is not None:
+            image = with_skin(image, labels, looks.tone, wanted)
+        target = FaceView(image=image, landmarks=scene.crop.inward(scene.points), labels=labels)
+        inputs.append(SwapInput(source=face.view, target=target, quality="fast"))
+    return inputs
 
 
 def paste(images: list[RGBImage], ready: Sequence[Scene], swapped: Sequence[SwappedFace]) -> None:

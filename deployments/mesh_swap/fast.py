@@ -33,6 +33,8 @@ _KNOWN = 8
 _FLOOR = np.float32(0.03)
 _FAR = np.float32(0.02)
 """Weight of the wide mean that speaks where no skin is near."""
+_LIP_LIMIT = 0.6
+"""How far lips may be recoloured, in logarithms."""
 _LIP_REACH = 150.0
 """Distance from the lips, in thousandths of the face's width, from which on points are free."""
 
@@ -109,6 +111,7 @@ def swapped(ready: Prepared, x: SwapInput) -> SwappedFace:
     alpha = region.soft_edge(area, face_width * 0.07)
     own = mouth.kept(source.landmarks, mesh, points, shape, face_width)
     gain = _gain(face, image, skin.astype(np.float32), face_width, x.tone)
+    gain *= _lip_gain(face * gain, image, mouth.lips(mesh, shape, face_width))
 
     full = (width, height)
     bent = cv2.remap(ready.image, cv2.resize(where, full), None, cv2.INTER_LINEAR,
@@ -135,6 +138,17 @@ def _gain(
     cast -= cast.mean(axis=2, keepdims=True)
     change = _LIGHT_LIMIT * np.tanh(light / _LIGHT_LIMIT) + _CAST_LIMIT * np.tanh(cast / _CAST_LIMIT)
     gain: NDArray[np.float32] = np.exp(tone * mean + change).astype(np.float32)
+    return gain
+
+
+def _lip_gain(face: NDArray[np.float32], image: NDArray[np.uint8], lips: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Lips half way to the colour of the target's own, which lie in the same place. face: 0-255"""
+    total = float(lips.sum())
+    if total < 10:
+        return np.ones(face.shape, np.float32)
+    difference = np.log(image.astype(np.float32) / 255 + _FLOOR) - np.log(np.minimum(face, 255) / 255 + _FLOOR)
+    mean = (difference * lips[..., None]).sum(axis=(0, 1)) / total
+    gain: NDArray[np.float32] = np.exp(0.5 * _LIP_LIMIT * np.tanh(mean / _LIP_LIMIT) * lips[..., None])
     return gain
 
 
