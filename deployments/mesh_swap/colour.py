@@ -22,7 +22,7 @@ _FLOOR = 0.03
 _LIGHT_LIMIT, _CAST_LIMIT = 0.45, 0.25
 """How far local light and its colour may differ from the mean: keeps a cast on one cheek from becoming a stain."""
 _LIP_LIMIT = 0.35
-_BLACK, _SKIN = 0.25, 0.7
+_BLACK, _SKIN = 0.4, 0.85
 """Brightness against the skin around: up to the first a pixel has no colour to change, from the second all of it."""
 _KNEE = 0.92
 """Brightness above which highlights are compressed rather than cut."""

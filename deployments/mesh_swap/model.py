@@ -1,14 +1,16 @@
 """Face swap by a dense mesh warp, lit as the target, blended with a soft seam."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.engine import Tensors
+from compile.engine import Engine, Tensors
 from deployments.mesh_swap import mouth, region
 from deployments.mesh_swap.colour import grey, is_grey, lips_nearer, matched, to_rgb
+from deployments.mesh_swap.fast import FastSwap
 from deployments.mesh_swap.shape import destination
 from deployments.roles import FaceSwap, FaceView, SwapInput, SwappedFace
 from modiste.face_mesh import LEFT_EYE, OVAL, RIGHT_EYE, triangles, with_ring
@@ -30,7 +32,13 @@ class MeshSwap(FaceSwap):
         resources=Resources(cpus=1.0),
     )
 
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        super().__init__(engines)
+        self._fast = FastSwap()
+
     def postprocess(self, outputs: Tensors, x: SwapInput) -> SwappedFace:
+        if x.quality == "fast":
+            return self._fast(x)
         target = x.target
         shape = (target.image.shape[0], target.image.shape[1])
         points = destination(x.source.landmarks, target.landmarks)
@@ -39,6 +47,7 @@ class MeshSwap(FaceSwap):
         own = _own(target, points)
 
         area = region.replaced(target, points, width) & bent.clean
+        area &= ~region.brows_to_keep(bent.clean, points, target.landmarks, width)
         features = region.features(points, target.landmarks, shape, width)
         skin = bent.skin & region.is_any(target.labels, region.SKIN) & area & ~features
         face = bent.image

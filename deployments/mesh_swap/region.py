@@ -24,8 +24,10 @@ TEMPLES = (
     (356, 454, 323, 361, 401, 376, 352, 345, 372, 383, 300),
 )
 """In front of each ear, from the temple to the corner of the jaw."""
-_STRAND = 0.12
+_STRAND = 0.07
 """Darkening of the forehead, in logarithms of brightness, from which on it is taken for hair; at twice that, surely."""
+_BROWS_SEEN = 0.9
+"""Share of the source's brows that must be free of hair."""
 LENS_REACH = 0.035
 """How far around an eye a lens is replaced, in widths of the face."""
 
@@ -49,11 +51,13 @@ def soft_edge(inside: NDArray[np.bool_], width: float) -> NDArray[np.float32]:
 
 
 def opened(inside: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
-    """Without specks and threads thinner than the radius, and without holes of that size."""
-    size = 2 * max(1, round(radius)) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    filled = cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
-    return np.asarray(cv2.morphologyEx(filled, cv2.MORPH_OPEN, kernel) > 0, np.bool_)
+    """Without specks and threads thinner than the radius, and without holes smaller than a disc of it."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(1, round(radius)) + 1,) * 2)
+    count, marked, measures, _ = cv2.connectedComponentsWithStats((~inside).astype(np.uint8), connectivity=8)
+    small = np.zeros(count, np.bool_)
+    small[1:] = measures[1:, cv2.CC_STAT_AREA] < 4 * radius**2
+    filled = inside | small[marked]
+    return np.asarray(cv2.morphologyEx(filled.astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0, np.bool_)
 
 
 def grown(inside: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
@@ -84,16 +88,31 @@ def features(
     points: NDArray[np.float32], target: NDArray[np.float32], shape: tuple[int, int], width: float
 ) -> NDArray[np.bool_]:
     """Eyes, brows and mouth of either face with a margin: where colour says nothing about the light."""
-    drawn = np.zeros(shape, np.bool_)
+    drawn = _brow(points, shape) | _brow(target, shape)
     for loop in (LEFT_EYE, RIGHT_EYE, LIPS_OUTER):
         drawn |= (polygon(points, loop, shape) > 0) | (polygon(target, loop, shape) > 0)
-    for brow in (LEFT_BROW, RIGHT_BROW):
-        for mesh in (points, target):
-            hull = cv2.convexHull(np.rint(mesh[list(brow), :2]).astype(np.int32))
-            band = np.zeros(shape, np.uint8)
-            cv2.fillConvexPoly(band, hull, 1)
-            drawn |= band > 0
     return grown(drawn, width * 0.02)
+
+
+def brows_to_keep(
+    clean: NDArray[np.bool_], points: NDArray[np.float32], target: NDArray[np.float32], width: float
+) -> NDArray[np.bool_]:
+    """Both brows of the target, where hair covers a brow of the source: half of one and half of the other would show.
+
+    clean: where the source, already in place, shows a face
+    """
+    ours = _brow(points, clean.shape)
+    if float(clean[ours].mean() if ours.any() else 1.0) > _BROWS_SEEN:
+        return np.zeros(clean.shape, np.bool_)
+    return grown(ours | _brow(target, clean.shape), width * 0.03)
+
+
+def _brow(mesh: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Both brows."""
+    band = np.zeros(shape, np.uint8)
+    for brow in (LEFT_BROW, RIGHT_BROW):
+        cv2.fillConvexPoly(band, cv2.convexHull(np.rint(mesh[list(brow), :2]).astype(np.int32)), 1)
+    return np.asarray(band > 0, np.bool_)
 
 
 def strands(
@@ -102,7 +121,7 @@ def strands(
     """Forehead and temples where the new face is darker than skin would be: hair that no parser saw. [H, W], 0-1."""
     shape = (face.shape[0], face.shape[1])
     bare = np.maximum.reduce([polygon(landmarks, loop, shape) for loop in (FOREHEAD, *TEMPLES)]) > 127
-    sigma = max(0.6, width * 0.01)
+    sigma = max(0.6, width * 0.006)
     new, old = (
         np.log(cv2.GaussianBlur(np.asarray(i, np.float32).mean(axis=2), (0, 0), sigma) + 8) for i in (face, target)
     )

@@ -17,9 +17,13 @@ _FACE = (F.SKIN, F.NOSE)
 
 
 def lips(view: FaceView, width: float) -> NDArray[np.float32]:
-    """Between the outer and the inner line of the mouth, where the parsing has nothing in front of it."""
+    """What mesh or parsing take for lips, without what is between them and without what is in front."""
     shape = view.image.shape[:2]
-    inside = _loop(view, LIPS_OUTER, shape) & ~_loop(view, LIPS_INNER, shape)
+    outer = _loop(view, LIPS_OUTER, shape).astype(np.uint8)
+    size = 2 * max(1, round(width * 0.03)) + 1
+    near = cv2.dilate(outer, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
+    either = (outer > 0) | (_is(view, F.UPPER_LIP, F.LOWER_LIP) & near)
+    inside = either & ~_loop(view, LIPS_INNER, shape)
     covered = _is(view, F.HAIR, F.BACKGROUND, F.CLOTH, F.HAT, F.MOUTH)
     return _soft(inside & ~covered, width * 0.008)
 
@@ -44,7 +48,7 @@ def skin(view: FaceView, width: float) -> NDArray[np.float32]:
     inside = _loop(view, OVAL, shape) & _is(view, *_FACE)
     for part in (LIPS_OUTER, LEFT_EYE, RIGHT_EYE):
         inside &= ~_loop(view, part, shape)
-    return _soft(inside, width * 0.04)
+    return _soft(inside, width * 0.15)
 
 
 def _is(view: FaceView, *parts: F) -> NDArray[np.bool_]:
