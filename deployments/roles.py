@@ -220,6 +220,7 @@ class WarpedGarment:
                   and right
     bare:         which part of the undressed body each pixel shows (`modiste.labels.BodyPart`): neck, arms, legs,
                   OTHER for the trunk; BACKGROUND outside
+    covered:      the part of the arms that the garment hides
     unit:         width of the shoulders, pixels
     sleeve_reach: how far each sleeve goes along its arm (left, right), 0 = shoulder, 1 = elbow, 2 = wrist
     """
@@ -228,6 +229,7 @@ class WarpedGarment:
     category: Category
     pieces: LabelMap
     bare: LabelMap
+    covered: Mask
     unit: float
     sleeve_reach: tuple[float, float]
 
@@ -287,7 +289,7 @@ class EdgeDetection(Model[RGBImage, Mask]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sketch:
-    """image: dark lines on white, coloured strokes or dots as hints; category: None = whatever the outline looks like."""
+    """image: dark lines on white, coloured strokes or dots as hints; category: None = what the outline looks like."""
 
     image: RGBImage
     category: SketchCategory | None

@@ -34,8 +34,8 @@ class LayerComposer(GarmentSynthesis):
     )
 
     def postprocess(self, outputs: Tensors, x: SynthesisInput) -> Synthesis:
-        labels, warped = x.person.labels, x.warped
-        colour = x.image.astype(np.float32)
+        warped, colour = x.warped, x.image.astype(np.float32)
+        labels = skin.without_cloth(x.image, x.person.labels, _old(x.person.labels, warped))
         solid = (labels != BodyPart.BACKGROUND) | (x.person.person > 20)
         old = _old(labels, warped)
         alpha = warped.layer[..., 3].astype(np.float32) / 255
@@ -56,7 +56,7 @@ class LayerComposer(GarmentSynthesis):
         canvas = bared * np.where(solid, shadow, 1)[..., None]
         cloth = _lit(colour, old, warped.layer[..., :3].astype(np.float32), alpha, front, warped.unit)
         canvas = canvas + (cloth - canvas) * alpha[..., None]
-        over = _soft(painted & (warped.pieces == 1)) if warped.category != "lower" else np.zeros_like(alpha)
+        over = _soft(painted & (warped.pieces <= 1) & (warped.covered == 0)) if warped.category != "lower" else np.zeros_like(alpha)
         canvas = canvas + (bared - canvas) * over[..., None]
         canvas = canvas + (colour - canvas) * front[..., None]
         changed = (gone > 0) | (alpha > 0)
@@ -81,10 +81,23 @@ def _old(labels: LabelMap, warped: WarpedGarment) -> NDArray[np.bool_]:
     on_arm = np.isin(warped.bare, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM))
     if warped.category == "upper":
         # Cuffs below the hem are sleeves all the same.
-        old |= (labels == BodyPart.LOWER_GARMENT) & on_arm
+        old |= ((labels == BodyPart.LOWER_GARMENT) & on_arm) | _cuffs(labels, on_arm, warped.unit)
     elif warped.category == "lower":
         old &= ~on_arm
     return old
+
+
+def _cuffs(labels: LabelMap, on_arm: NDArray[np.bool_], unit: float) -> NDArray[np.bool_]:
+    """Small separate pieces of the lower garment that touch an arm."""
+    lower = (labels == BodyPart.LOWER_GARMENT).astype(np.uint8)
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(lower)
+    if count < 3:
+        return np.zeros(labels.shape, np.bool_)
+    areas = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
+    size = max(3, round(0.06 * unit) | 1)
+    touched = np.unique(pieces[cv2.dilate(on_arm.astype(np.uint8), np.ones((size, size), np.uint8)) > 0])
+    small = [piece for piece in touched if piece and areas[piece] < 0.15 * areas[1:].max()]
+    return np.isin(pieces, small)
 
 
 def _stays(labels: LabelMap, old: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -96,7 +109,7 @@ def _front(labels: LabelMap, warped: WarpedGarment, tuck: str) -> NDArray[np.flo
     """What of the photo lies over the new garment, 0-1."""
     over = np.isin(labels, (BodyPart.HAIR, BodyPart.FACE))
     for part, sleeve in ARMS:
-        over |= (labels == part) & (warped.pieces != sleeve) & ((warped.pieces != 1) | (warped.bare == part))
+        over |= (labels == part) & (warped.pieces != sleeve) & ((warped.pieces != 1) | (warped.covered == 0))
     if warped.category == "upper" and tuck == "in":
         over |= labels == BodyPart.LOWER_GARMENT
     if warped.category == "lower" and tuck != "in":

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.layer_composer.fill import Colour, grain, spread
-from modiste.image import LabelMap
+from modiste.image import LabelMap, RGBImage
 from modiste.labels import BodyPart
 
 LIMBS = (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM, BodyPart.LEFT_LEG, BodyPart.RIGHT_LEG)
@@ -24,6 +24,28 @@ def tone(colour: Colour, labels: LabelMap, part: BodyPart) -> NDArray[np.float32
             middle = (bright >= np.quantile(bright, 0.3)) & (bright <= np.quantile(bright, 0.9))
             return np.asarray(np.median(pixels[middle], axis=0), np.float32)
     return np.array([200, 160, 140], np.float32)
+
+
+def without_cloth(image: RGBImage, labels: LabelMap, old: NDArray[np.bool_]) -> LabelMap:
+    """Labels in which cloth between the fingers, taken for skin, is given back to a plain worn garment.
+
+    image: [H, W, 3] RGB; old: [H, W], the worn garment
+    """
+    arms = np.isin(labels, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM))
+    inner = cv2.erode(old.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    sure = cv2.erode(arms.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    if np.count_nonzero(inner) < 400 or np.count_nonzero(sure) < ENOUGH:
+        return labels
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
+    cloth, bare = np.median(lab[inner], axis=0), np.median(lab[sure], axis=0)
+    if float(np.mean(np.linalg.norm(lab[inner] - cloth, axis=1))) > 18 or float(np.linalg.norm(cloth - bare)) < 35:
+        return labels
+    to_cloth, to_skin = (np.linalg.norm(lab - colour, axis=2) for colour in (cloth, bare))
+    edge = arms & ~sure & (to_cloth < 0.7 * to_skin) & (cv2.dilate(old.astype(np.uint8), np.ones((25, 25))) > 0)
+    values, counts = np.unique(labels[inner], return_counts=True)
+    cleaned = labels.copy()
+    cleaned[edge] = values[np.argmax(counts)]
+    return LabelMap(cleaned)
 
 
 def paint(
@@ -55,8 +77,8 @@ def paint(
             blur = cv2.GaussianBlur(near, (0, 0), 0.006 * max(labels.shape))
             flat = flat * blur
         rough = flat + grain(colour, known)[..., None]
-        edge = cv2.GaussianBlur(area.astype(np.float32), (0, 0), 1.0)
-        edge = np.clip(edge * 2 - 0.5, 0, 1)
+        edge = cv2.GaussianBlur(area.astype(np.float32), (0, 0), 2.0)
+        edge = np.clip(edge * 2.4 - 0.7, 0, 1)
         painted = np.where(edge[..., None] > 0, rough, painted).astype(np.float32)
         opacity = np.maximum(opacity, edge)
     return painted, opacity

@@ -1,6 +1,6 @@
 """Where a garment can lie on a person: shoulder line, sides at every height, arms and legs as strips."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -57,7 +57,7 @@ def find_body(labels: LabelMap, keypoints: Keypoints, person: Mask) -> Body:
     height, width = labels.shape
     joint_width = float(np.linalg.norm(shoulders[0] - shoulders[1]))
     solid = (labels != BodyPart.BACKGROUND) | (person > 127)
-    arms = tuple(_arm(side, labels, keypoints, solid, shoulders, hips, joint_width) for side in (0, 1))
+    arms = _alike(*(_arm(side, labels, keypoints, solid, shoulders, joint_width) for side in (0, 1)))
     tips = [_tip(shoulders[side], shoulders[1 - side], solid, joint_width) for side in (0, 1)]
     unit = float(np.linalg.norm(tips[0] - tips[1]))
     lines = _shoulder_lines(tips, shoulders, keypoints, labels, solid, unit)
@@ -72,7 +72,7 @@ def find_body(labels: LabelMap, keypoints: Keypoints, person: Mask) -> Body:
         armpits=armpits,  # type: ignore[arg-type]
         top=top,
         sides=sides,
-        arms=arms,  # type: ignore[arg-type]
+        arms=arms,
         legs=legs,  # type: ignore[arg-type]
         hips=hips,
         unit=unit,
@@ -120,7 +120,6 @@ def _arm(
     keypoints: Keypoints,
     solid: NDArray[np.bool_],
     shoulders: Points,
-    hips: Points,
     joint_width: float,
 ) -> Limb:
     elbow, wrist = (_joint(keypoints, f"{SIDES[side]}_{name}") for name in ("elbow", "wrist"))
@@ -132,6 +131,18 @@ def _arm(
     usual = np.interp(np.linspace(0, 2, STEPS), [0, 0.5, 1, 1.4, 2], [0.185, 0.17, 0.14, 0.13, 0.085]) * joint_width
     part = (BodyPart.RIGHT_ARM, BodyPart.LEFT_ARM)[side]
     return trace((start, elbow, wrist), solid, labels == part, (-1.0, 1.0)[side], usual, (0.55, 1.6))
+
+
+def _alike(first: Limb, second: Limb) -> tuple[Limb, Limb]:
+    """Arms of one girth: the thicker one is slimmed from its inner side, which the body may have joined."""
+    girth = min(float(np.median(first.radius)), float(np.median(second.radius)))
+    arms = []
+    for arm in (first, second):
+        factor = min(1.0, 1.08 * girth / float(np.median(arm.radius)))
+        radius = (arm.radius * factor).astype(np.float32)
+        axis = (arm.axis + arm.normal * (arm.radius - radius)[:, None]).astype(np.float32)
+        arms.append(replace(arm, axis=axis, radius=radius))
+    return arms[0], arms[1]
 
 
 def _leg(

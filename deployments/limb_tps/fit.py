@@ -48,20 +48,36 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None) -> TopShape:
             raise CannotFit("expected a garment about as long as the one worn, got a much shorter one")
         hem = hem_hint + 0.012 * body.unit
     hem = max(hem, pits + 0.35 * body.unit)
+    stretch = (hem - collar) / max(float(np.mean([half.side[-1, 1] for half in garment.halves])) - rise, 1.0)
     halves = []
     for side in (0, 1):
         half = garment.halves[side]
-        line = _side(half, body, side, hem, scale, garment)
-        armhole = _armhole(half, shoulders[side][-1], body.armpits[side], side)
+        armpit = _armpit(half, body, side, collar, rise, stretch)
+        line = _side(half, body, side, armpit, hem, scale, garment)
+        armhole = _follow(half.armhole, shoulders[side][-1], armpit)
         sleeve = None
         if half.sleeve is not None:
-            sleeve = _sleeve(half.sleeve, body, side, shoulders[side][-1], scale)
+            sleeve = _sleeve(half.sleeve, body, side, shoulders[side][-1], armpit, scale)
         halves.append(Half(shoulder=shoulders[side], armhole=armhole, side=line, sleeve=sleeve))
+    place = similarity(
+        np.stack([half.shoulder[0] for half in garment.halves]), np.stack([line[0] for line in shoulders])
+    )
     return TopShape(
         halves=(halves[0], halves[1]),
-        neckline=_follow(garment.neckline, shoulders[0][0], shoulders[1][0]),
+        collar=transform(garment.collar, place),
+        neckline=transform(garment.neckline, place),
         hem=_follow(garment.hem, halves[0].side[-1], halves[1].side[-1]),
     )
+
+
+def _armpit(half: Half, body: Body, side: int, collar: float, rise: float, stretch: float) -> NDArray[np.float32]:
+    """The body's armpit, or lower where the garment's sleeve parts from its body only there."""
+    own = body.armpits[side]
+    lower = collar + (float(half.armhole[-1, 1]) - rise) * stretch
+    y = float(np.clip(lower, own[1], own[1] + 0.35 * body.unit))
+    if y < own[1] + 0.06 * body.unit:
+        return own
+    return np.array([float(body.side(side, np.float32([y]))[0]), y], np.float32)
 
 
 def _shoulder(half: Half, body: Body, side: int, width: float) -> Polyline:
@@ -73,10 +89,17 @@ def _shoulder(half: Half, body: Body, side: int, width: float) -> Polyline:
     return resample(dense[int(share * 59) :], len(half.shoulder))
 
 
-def _side(half: Half, body: Body, side: int, hem: float, scale: float, garment: TopShape) -> Polyline:
+def _side(
+    half: Half,
+    body: Body,
+    side: int,
+    start: NDArray[np.float32],
+    hem: float,
+    scale: float,
+    garment: TopShape,
+) -> Polyline:
     """Between body and garment: never inside the body, half as loose as the garment hangs."""
     sign = (-1.0, 1.0)[side]
-    start = body.armpits[side]
     v = (half.side[:, 1] - half.side[0, 1]) / max(float(half.side[-1, 1] - half.side[0, 1]), 1.0)
     y = start[1] + v * (hem - start[1])
     centre = (float(garment.halves[0].side[0, 0]) + float(garment.halves[1].side[0, 0])) / 2
@@ -95,20 +118,17 @@ def _middle(body: Body, y: NDArray[np.float32]) -> NDArray[np.float32]:
     return (body.side(0, y) + body.side(1, y)) / 2
 
 
-def _armhole(half: Half, tip: NDArray[np.float32], armpit: NDArray[np.float32], side: int) -> Polyline:
-    """The garment's armhole curve between the body's shoulder tip and armpit."""
-    return _follow(half.armhole, tip, armpit)
-
-
 def _follow(curve: Polyline, first: NDArray[np.float32], last: NDArray[np.float32]) -> Polyline:
     """A curve moved, turned and scaled so that its ends meet two points."""
     matrix = similarity(curve[[0, -1]], np.stack([first, last]).astype(np.float32))
     return transform(curve, matrix)
 
 
-def _sleeve(sleeve: Sleeve, body: Body, side: int, tip: NDArray[np.float32], scale: float) -> Sleeve:
+def _sleeve(
+    sleeve: Sleeve, body: Body, side: int, tip: NDArray[np.float32], armpit: NDArray[np.float32], scale: float
+) -> Sleeve:
     """Along the arm: as long as the garment's sleeve, at least as wide as the arm."""
-    arm, armpit = body.arms[side], body.armpits[side]
+    arm = body.arms[side]
     along = arm.axis - armpit
     pit = 2 * float(np.argmin(np.einsum("ij,ij->i", along, along)[: len(arm.axis) // 2])) / (len(arm.axis) - 1)
     reach = float(np.clip(sleeve.reach, pit + 0.12, 2.0))
@@ -122,16 +142,17 @@ def _sleeve(sleeve: Sleeve, body: Body, side: int, tip: NDArray[np.float32], sca
     for at, sign in ((outer_at, 1.0), (inner_at, -1.0)):
         points, normals, radii = arm.at(at)
         cloth = np.interp(at, pit + v * (reach - pit), flat)
-        widest = np.interp(at, [0.2, 0.6, 1.0], [1.06, 1.25, 1.35])
+        widest = np.interp(at, [0.2, 0.6, 1.0], [1.06, 1.12, 1.25])
         half_width = np.clip(cloth, 1.04 * radii, widest * radii)
         edges.append(points + sign * normals * half_width[:, None])
     outer, inner = edges
     begin = min(int(np.searchsorted(outer_at, CAP_END)), COUNT - 2)
     cap = body.caps[side]
-    bend = outer[begin] - cap[-1] if begin else np.zeros(2)
-    ease = np.linspace(0, 1, len(cap))[:, None] ** 2
-    outer = resample(np.concatenate([cap + ease * bend, outer[begin + 1 :]]), COUNT)
-    inner = inner + np.clip(1 - v * 3.0, 0, 1)[:, None] ** 1.5 * (armpit - inner[0])
+    bend = outer[begin] - cap[-1]
+    grown = cap + np.linspace(0, 1, len(cap))[:, None] ** 2 * bend
+    outer = resample(np.concatenate([grown, outer[begin + 1 :]]), COUNT)
+    ease = np.clip(1 - (inner_at - pit) / 0.7, 0, 1)[:, None]
+    inner = inner + ease * (armpit - inner[0])
     return Sleeve(outer=outer.astype(np.float32), inner=inner.astype(np.float32), reach=reach)
 
 

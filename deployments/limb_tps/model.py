@@ -20,7 +20,7 @@ from deployments.limb_tps.shapes import Kind, Shape, TopShape, TrousersShape
 from deployments.limb_tps.upright import prepare
 from deployments.roles import Category, Dressed, GarmentWarp, WarpedGarment, WarpInput
 from modiste.errors import CannotFit
-from modiste.image import LabelMap
+from modiste.image import LabelMap, Mask
 from modiste.labels import BodyPart
 from modiste.spec import ModelSpec, Resources
 
@@ -64,6 +64,7 @@ class LimbTPS(GarmentWarp):
             layer=layer,
             category=category,
             pieces=pieces,
+            covered=_covered(body, target if isinstance(target, TopShape) else None, x.person.labels),
             bare=bare_body(body, x.person.labels, target if isinstance(target, TopShape) else None),
             unit=body.unit,
             sleeve_reach=(sleeves[1], sleeves[0]),
@@ -101,6 +102,9 @@ def _check_arms(body: Body, labels: LabelMap, top: TopShape) -> None:
         x = np.clip(points[:, 0].astype(int), 0, labels.shape[1] - 1)
         y = np.clip(points[:, 1].astype(int), 0, labels.shape[0] - 1)
         bare = float(np.mean(labels[y, x] == part))
+        elbow, wrist = body.arms[side].axis[len(body.arms[side].axis) // 2], body.arms[side].axis[-1]
+        if wrist[1] < elbow[1]:
+            raise CannotFit("expected arms that hang down or rest on the hips, got a raised one")
         sleeve = top.halves[side].sleeve
         kept = bare > 0.6 and (sleeve is None or sleeve.reach < 1.0)
         if float(np.mean(across)) > 0.4 and not kept:
@@ -130,10 +134,15 @@ def bare_body(body: Body, labels: LabelMap, top: TopShape | None) -> LabelMap:
     rows = np.arange(body.top, min(height, int(body.hips[:, 1].max() + 0.3 * body.unit)))
     left, right = (np.stack([body.side(side, rows.astype(np.float32)), rows], 1) for side in (0, 1))
     trunk = np.concatenate([body.shoulders[0][::-1], body.shoulders[1], right, left[::-1]])
-    for reach in (0.0, UPPER_ARM):
+    for whole in (True, False):
         for side, part in enumerate((BodyPart.RIGHT_ARM, BodyPart.LEFT_ARM)):
-            _fill(bare, _strip(body.arms[side], labels == part, reach), part)
-        if reach == 0.0:
+            sleeve = top.halves[side].sleeve if top is not None else None
+            # Up to its end a sleeve and the trunk's cloth meet; below it the arm is apart.
+            apart = max(UPPER_ARM, sleeve.reach - 0.12) if sleeve else UPPER_ARM
+            _fill(bare, _strip(body.arms[side], labels == part, 0.0 if whole else apart), part)
+            if not whole:
+                _fill(bare, _wrist(body.arms[side], labels == part, body.unit), part)
+        if whole:
             # Of the shoulder's own width, trunk and arm have their sides of the armpit.
             _fill(bare, trunk, BodyPart.OTHER)
             chest = bare[: max(0, int(body.top + 0.25 * body.unit))]
@@ -142,6 +151,32 @@ def bare_body(body: Body, labels: LabelMap, top: TopShape | None) -> LabelMap:
         _fill(bare, _strip(body.legs[side], labels == part, 0.25), part)
     _fill(bare, _neck(body, top), BodyPart.NECK)
     return LabelMap(bare)
+
+
+def _wrist(arm: Limb, own: NDArray[np.bool_], unit: float) -> NDArray[np.float32]:
+    """The hull of forearm's end and hand, which may bend away from the forearm."""
+    points, normals, radii = arm.at(np.linspace(1.8, 2.0, 5))
+    ends = np.concatenate([points + normals * radii[:, None] * 0.8, points - normals * radii[:, None] * 0.8])
+    rows, columns = np.nonzero(own)
+    hand = np.stack([columns, rows], axis=1).astype(np.float32)
+    hand = hand[np.linalg.norm(hand - points[-1], axis=1) < 0.2 * unit]
+    hull: NDArray[np.float32] = cv2.convexHull(np.concatenate([ends, hand]).astype(np.float32)).reshape(-1, 2)
+    return hull
+
+
+def _covered(body: Body, top: TopShape | None, labels: LabelMap) -> Mask:
+    """The part of the arms that the new garment hides."""
+    covered = np.zeros(labels.shape, np.uint8)
+    for half, arm in zip(top.halves if top else (), body.arms, strict=False):
+        end = max(UPPER_ARM, half.sleeve.reach) if half.sleeve else UPPER_ARM
+        points, normals, radii = arm.at(np.linspace(-0.3, end, 40))
+        across = normals * radii[:, None] * 1.3
+        outline = np.concatenate([points + across, (points - across)[::-1]])
+        cv2.fillPoly(covered, [np.round(outline).astype(np.int32)], 255)
+        if half.sleeve:
+            joint = (round(float(arm.axis[0, 0])), round(float(arm.axis[0, 1])))
+            cv2.circle(covered, joint, int(0.3 * body.unit), 255, cv2.FILLED)
+    return Mask(covered)
 
 
 def _strip(limb: Limb, own: NDArray[np.bool_], first: float) -> NDArray[np.float32]:
@@ -156,7 +191,7 @@ def _strip(limb: Limb, own: NDArray[np.bool_], first: float) -> NDArray[np.float
 def _neck(body: Body, top: TopShape | None) -> NDArray[np.float32]:
     """The neck's base and the opening of the new garment below it."""
     left, right = body.shoulders[0][0], body.shoulders[1][0]
-    line = top.neckline if top is not None else np.stack([left, right])
+    line = np.concatenate([left[None], top.neckline, right[None]]) if top is not None else np.stack([left, right])
     rise = np.array([0, 0.3 * body.unit], np.float32)
     inward = 0.35 * (right - left)
     return np.concatenate([line, [right - inward - rise, left + inward - rise]]).astype(np.float32)

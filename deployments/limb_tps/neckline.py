@@ -14,7 +14,13 @@ DEPTHS = np.arange(0.06, 0.44, 0.02)
 """Depth of the opening below the collar points, over the shoulder width."""
 ROUNDNESS = (1.0, 1.5, 2.0, 3.0)
 """Exponent of the curve: 1 a V, 2 a round neck, 3 a square one."""
+SHARES = (1.0, 0.78, 0.56)
+"""Width of the opening over the distance between the collar points; less than 1 leaves the collar beside it."""
 USUAL_DEPTH = 0.14
+HOOD = 0.3
+"""Height above the collar points, over the shoulder width, from which on a collar is a hood."""
+STANDING = 0.12
+"""How much of a hood stays, over the shoulder width: the rest lies behind the head."""
 FAINT = 7.0
 """Colour step in Lab units under which no edge is seen."""
 
@@ -26,11 +32,15 @@ def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
     lab = cv2.cvtColor(np.ascontiguousarray(cutout.texture[..., :3]), cv2.COLOR_RGB2LAB).astype(np.float32)
     lab = cv2.GaussianBlur(lab, (0, 0), 0.012 * width)
     band = max(2.0, 0.03 * width)
-    outline_dip = float(np.max(_below(shape.neckline, first, last))) / width
+    outline_dip = float(np.max(_below(shape.collar, first, last))) / width
     cloth = _cloth(lab, shape, width)
+    # Under a hood the opening is small, and what the hood hides is no edge of it.
+    hooded = float(np.min(_below(shape.collar, first, last))) < -HOOD * width
     found = []
-    for depth in DEPTHS[outline_dip - 0.02 <= DEPTHS]:
-        lines = [_curve(first, last, depth * width, roundness) for roundness in ROUNDNESS]
+    for depth in DEPTHS[(outline_dip - 0.02 <= DEPTHS) & (DEPTHS <= (0.16 if hooded else 1.0))]:
+        lines = [
+            _curve(first, last, depth * width, roundness, share) for roundness in ROUNDNESS for share in SHARES
+        ]
         steps = [
             _step(lab, cutout.texture[..., 3], line[3:-3], band) * _lining(lab, line, first, last, cloth)
             for line in lines
@@ -39,16 +49,16 @@ def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
         found.append((steps[best], lines[best]))
     strongest = max((step for step, _ in found), default=0.0)
     if strongest < FAINT:
-        curve = _curve(first, last, max(USUAL_DEPTH, outline_dip) * width, 2.0)
+        curve = _curve(first, last, max(USUAL_DEPTH, outline_dip) * width, 2.0, 1.0)
     else:
         # In a pattern every stripe is an edge; the neckline is the first of the strong ones.
         curve = next(line for step, line in found if step >= 0.8 * strongest)
     return replace(shape, neckline=curve)
 
 
-def _curve(first: Polyline, last: Polyline, depth: float, roundness: float) -> Polyline:
+def _curve(first: Polyline, last: Polyline, depth: float, roundness: float, share: float) -> Polyline:
     t = np.linspace(-1, 1, 21)
-    chord = first + (last - first) * ((t + 1) / 2)[:, None]
+    chord = first + (last - first) * ((t * share + 1) / 2)[:, None]
     across = (last - first) / max(float(np.linalg.norm(last - first)), 1.0)
     down = np.array([-across[1], across[0]])
     line: Polyline = (chord + down * (depth * (1 - np.abs(t) ** roundness))[:, None]).astype(np.float32)
@@ -91,11 +101,13 @@ def _lining(
 
 
 def open_neck(texture: RGBAImage, shape: TopShape) -> RGBAImage:
-    """Cut away what lies above the front edge between the collar points."""
+    """Cut away what lies above the front edge between the collar points, and a hood."""
     line = shape.neckline
-    top = min(0.0, float(line[:, 1].min()) - texture.shape[0])
+    top = -float(texture.shape[0])
     hole = np.concatenate([line, [[line[-1, 0], top], [line[0, 0], top]]])
     mask = np.zeros(texture.shape[:2], np.uint8)
+    ends = np.stack([half.shoulder[0] for half in shape.halves])
+    mask[: max(0, int(ends[:, 1].min() - STANDING * shape.unit))] = 255
     cv2.fillPoly(mask, [np.round(hole * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     opened = texture.copy()
     opened[..., 3] = np.minimum(texture[..., 3], 255 - mask)

@@ -301,7 +301,8 @@ def _top(cutout: Cutout, chains: tuple[_Chain, _Chain]) -> TopShape:
             _to_picture(cutout, 1, chains[1].points[: found[1].collar + 1]),
         ]
     )
-    return TopShape(halves=(halves[0], halves[1]), neckline=resample(neckline, 15), hem=resample(hem, COUNT))
+    collar = resample(neckline, 15)
+    return TopShape(halves=(halves[0], halves[1]), collar=collar, neckline=collar, hem=resample(hem, COUNT))
 
 
 def _reach(share: float) -> float:

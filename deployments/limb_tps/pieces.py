@@ -60,7 +60,7 @@ def top_pieces(garment: TopShape, body: TopShape) -> list[Piece]:
 
 def _torso_points(shape: TopShape) -> Polyline:
     left, right = shape.halves
-    lines = [shape.neckline, shape.hem]
+    lines = [shape.collar, shape.neckline, shape.hem]
     for half in (left, right):
         lines += [half.shoulder, half.armhole[1:], half.side[1:]]
     # Cross lines keep stripes level between the sides.
@@ -72,7 +72,7 @@ def _torso_outline(shape: TopShape) -> Polyline:
     left, right = shape.halves
     return np.concatenate(
         [
-            shape.neckline,
+            shape.collar,
             right.shoulder,
             right.armhole,
             right.side,

@@ -44,9 +44,11 @@ class Half:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopShape:
-    """neckline: front edge of the neck opening; hem: lower edge; both from left to right in the picture."""
+    """collar: upper edge between the collar points, hood or standing collar included; neckline: front edge of the
+    neck opening; hem: lower edge; all from left to right in the picture."""
 
     halves: tuple[Half, Half]
+    collar: Polyline
     neckline: Polyline
     hem: Polyline
 

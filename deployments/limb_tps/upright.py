@@ -14,6 +14,8 @@ WORK_SIZE = 900
 SYMMETRY_SIZE = 96
 TILTS = np.arange(-24, 25, 3)
 MARGIN = 0.06
+EDGE = 150
+"""Matte value at which cloth ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ def prepare(garment: RGBAImage, *, level: bool) -> Cutout:
 
 
 def _largest_piece(alpha: NDArray[np.uint8]) -> Mask:
-    solid = (alpha > 127).astype(np.uint8)
+    solid = (alpha > EDGE).astype(np.uint8)
     # Hanger hooks, tags and threads are thinner than any sleeve.
     size = max(3, round(0.012 * max(alpha.shape)) | 1)
     opened = cv2.morphologyEx(solid, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
@@ -116,25 +118,23 @@ def _turn(garment: RGBAImage, solid: Mask, tilt: float) -> tuple[RGBAImage, Mask
     if scale < 0.5:
         factor = scale * 1.5
         colour = cv2.resize(colour, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        solid = Mask(cv2.resize(solid, colour.shape[1::-1], interpolation=cv2.INTER_AREA))
         to_full = np.array([[1 / factor, 0, 0.5 / factor - 0.5], [0, 1 / factor, 0.5 / factor - 0.5], [0, 0, 1]])
         matrix = matrix @ to_full
     flags = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_LINEAR
     colour[..., :3] = _clean_edge(colour)
     texture = cv2.warpAffine(colour, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    soft = cv2.warpAffine(colour[..., 3], matrix, size, flags=cv2.INTER_LINEAR)
-    # A matte's edge lies a little outside and is softer than cloth is.
-    thin = cv2.erode(cv2.GaussianBlur(soft, (0, 0), 1.2), np.ones((5, 5), np.uint8))
-    texture[..., 3] = np.clip((thin.astype(np.float32) - 90) * 255 / 90, 0, 255).astype(np.uint8)
-    mask = cv2.warpAffine(solid, matrix, size, flags=cv2.INTER_LINEAR)
-    mask = cv2.erode((mask > 127).astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
-    return RGBAImage(texture), Mask(mask)
+    # Cloth has no soft edge: the matte says where it ends, slightly generously.
+    soft = cv2.warpAffine(colour[..., 3], matrix, size, flags=cv2.INTER_CUBIC)
+    mask = (cv2.GaussianBlur(soft, (0, 0), max(1.0, 0.5 * scale)) > EDGE).astype(np.uint8) * 255
+    mask = cv2.erode(mask, np.ones((5, 5), np.uint8))
+    texture[..., 3] = cv2.GaussianBlur(mask, (0, 0), 1.2)
+    return RGBAImage(texture), _largest_piece(mask)
 
 
 def _clean_edge(cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Colours along the outline replaced by those further inside: no background shines through."""
     size = max(3, round(0.008 * max(cutout.shape)) | 1)
-    inner = cv2.erode((cutout[..., 3] > 200).astype(np.uint8), np.ones((size, size), np.uint8))
+    inner = cv2.erode((cutout[..., 3] > EDGE).astype(np.uint8), np.ones((size, size), np.uint8))
     if not inner.any():
         return cutout[..., :3]
     _, nearest = cv2.distanceTransformWithLabels(1 - inner, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
