@@ -4,7 +4,7 @@ The head is found, set upright, measured from chin to crown and scaled to the fo
 with a line below the chin, laid over a suit with the neck painted into the collar, before a plain background.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -65,7 +65,7 @@ class IdPhotoRequest:
 
     portrait: RGBImage
     suit: RGBAImage | None = None
-    options: IdPhotoOptions = IdPhotoOptions()
+    options: IdPhotoOptions = field(default_factory=IdPhotoOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

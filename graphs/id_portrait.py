@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from deployments.roles import FaceView
 from graphs.face_finding import Closeup, Sight
@@ -22,7 +23,8 @@ MOST_YAW, MOST_ROLL = 32.0, 25.0
 FOREHEAD, CHIN = 10, 152
 _EYES = ((33, 133), (362, 263))
 _TEMPLES = (234, 454)
-_JAW_ANGLES = (172, 397)
+_HINGES = (58, 288)
+"""Of the jaw: the neck stands midway between them, however the face is turned."""
 
 
 def choose(sights: list[Sight]) -> Sight:
@@ -91,7 +93,11 @@ def settle(labels: LabelMap, matte: Mask, chin: float) -> LabelMap:
     aside = (FacePart.BACKGROUND, FacePart.NECK, FacePart.NECKLACE, FacePart.CLOTH)
     settled[~np.isin(labels, aside) & (matte < 64)] = FacePart.BACKGROUND
     above = np.arange(len(labels))[:, None] < chin
-    settled[(labels == FacePart.BACKGROUND) & (matte > 200) & above] = FacePart.HAIR
+    missing = (settled == FacePart.BACKGROUND) & above
+    settled[missing & (matte > 200)] = FacePart.HAIR
+    # Highlights in smooth hair look like background to both; a gap that hair encloses is believed sooner.
+    filled = ndimage.binary_fill_holes(~np.isin(settled, aside))
+    settled[missing & filled & (matte > 90)] = FacePart.HAIR
     return LabelMap(settled)
 
 
@@ -137,21 +143,11 @@ def measure(closeup: Closeup) -> Head:
         crown=crown,
         chin=chin,
         middle=middle,
-        neck=_neck_column(labels, landmarks, chin, apart),
+        neck=float(landmarks[list(_HINGES), 0].mean()),
         eyes=eyes,
         apart=apart,
         yaw=yaw_of(landmarks),
     )
-
-
-def _neck_column(labels: LabelMap, landmarks: Landmarks, chin: float, apart: float) -> float:
-    """Where the neck stands: by its own skin where enough is seen, or under the jaw."""
-    jaw = float(landmarks[list(_JAW_ANGLES), 0].mean())
-    strip = labels[int(chin) : int(chin + 0.5 * apart)] == FacePart.NECK
-    columns = np.nonzero(strip)[1]
-    if len(columns) < 0.2 * apart**2:
-        return jaw
-    return float(np.clip(np.median(columns), jaw - 0.35 * apart, jaw + 0.35 * apart))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

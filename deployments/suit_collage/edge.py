@@ -34,7 +34,7 @@ def soft_edge(image: NDArray[np.uint8], inside: Flags, band: float) -> tuple[Fie
     signed = to_outside - to_inside
     geometric = np.clip(0.5 + signed / (0.8 * band), 0, 1)
     # Colour speaks in the middle of the strip and falls silent towards its rims.
-    reach = np.clip(2 - 2 * np.abs(signed) / band, 0, 1) * told_apart
+    reach = np.clip(3 - 3 * np.abs(signed) / band, 0, 1) * told_apart
     alpha = (reach * share + (1 - reach) * geometric).astype(np.float32)
     alpha[signed >= band], alpha[signed <= -band] = 1, 0
     mixed = np.clip((picture - (1 - alpha[..., None]) * without) / np.maximum(alpha[..., None], 0.25), 0, 255)
@@ -45,6 +45,19 @@ def soft_edge(image: NDArray[np.uint8], inside: Flags, band: float) -> tuple[Fie
 
 
 def local_mean(picture: Field, weight: Field, sigma: float) -> Field:
+    """`_local_mean` on a smaller copy, as far as `sigma` allows: what it gives is smooth."""
+    height, width = weight.shape
+    shrink = min(max(1.0, sigma / 2), max(height, width) / 64)
+    if shrink < 1.3:
+        return _local_mean(picture, weight, sigma)
+    size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+    small = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
+    summed = cv2.resize(picture * weight[..., None], size, interpolation=cv2.INTER_AREA)
+    mean = _local_mean(summed / np.maximum(small, 1e-5)[..., None], small, sigma / shrink)
+    return np.asarray(cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _local_mean(picture: Field, weight: Field, sigma: float) -> Field:
     """Mean colour of the weighted pixels nearby; farther ones count where there are none near.
 
     picture: [H, W, C]; weight: [H, W]; returns [H, W, C]

@@ -19,7 +19,7 @@ HEAD_PARTS = tuple(
     part for part in FacePart if part not in (FacePart.BACKGROUND, FacePart.NECK, FacePart.NECKLACE, FacePart.CLOTH)
 )
 HAIR_PARTS = (FacePart.HAIR, FacePart.HAT)
-HAIR_BAND, SKIN_BAND = 0.09, 0.035
+HAIR_BAND, SKIN_BAND = 0.11, 0.04
 """Half width of the uncertain strip along hair and skin, in eye distances."""
 
 
@@ -39,7 +39,9 @@ class SuitCollage(SuitComposition):
         height, width = labels.shape
         unit, collar = eye_distance(landmarks), collar_of(x.opening)
         neck = paint(image, landmarks, labels, x.seen, collar)
-        alpha, colour, hair = head_layer(x, cut_line(landmarks, collar), below_jaw(landmarks, height, width))
+        alpha, colour, hair = head_layer(
+            x, cut_line(landmarks, collar), below_jaw(landmarks, height, width), neck.alpha
+        )
 
         photo = np.empty((height, width, 3), np.float32)
         photo[:] = x.background
@@ -56,17 +58,18 @@ class SuitCollage(SuitComposition):
         return RGBImage(np.clip(np.rint(photo), 0, 255).astype(np.uint8))
 
 
-def head_layer(x: SuitInput, line: float, below: Field) -> tuple[Field, Field, Field]:
+def head_layer(x: SuitInput, line: float, below: Field, neck: Field) -> tuple[Field, Field, Field]:
     """What of the portrait is kept: face and ears down to the line below the jaw, hair wherever it falls.
 
-    line:    how far below the jaw skin is kept, pixels; below: [H, W] distance below the jaw
+    line:    how far below the jaw skin is kept, pixels; below: [H, W] distance below the jaw; neck: [H, W] its alpha
     returns: alpha [H, W] 0-1, colour [H, W, 3], alpha of the hair alone [H, W]
     """
     labels, image = x.portrait.labels, x.portrait.image
     unit = eye_distance(x.portrait.landmarks)
-    hair_kept = attached(np.isin(labels, HAIR_PARTS) & (x.seen > 0), labels)
+    hair_kept = attached(np.isin(labels, HAIR_PARTS) & (x.seen > 0), labels, max(3, round(0.06 * unit)))
     skin_kept = np.isin(labels, [p for p in HEAD_PARTS if p not in HAIR_PARTS]) & (x.seen > 0)
-    skin_kept &= below < max(line, 0.45 * unit)
+    # Beards hang below the jaw; skin beside the jaw is neck, and that is painted.
+    skin_kept &= (labels != FacePart.SKIN) | (below < 0.1 * unit) | ((below < max(line, 0.45 * unit)) & (neck > 0))
     kept = hair_kept | skin_kept
     hair_alpha, hair_colour = soft_edge(image, hair_kept, max(2.0, HAIR_BAND * unit))
     skin_alpha, skin_colour = soft_edge(image, kept, max(1.5, SKIN_BAND * unit))
@@ -78,13 +81,20 @@ def head_layer(x: SuitInput, line: float, below: Field) -> tuple[Field, Field, F
     return alpha.astype(np.float32), colour.astype(np.float32), hair_alpha
 
 
-def attached(hair: Flags, labels: LabelMap) -> Flags:
-    """Hair that hangs together with the head; the parser finds some in dark clothes and backgrounds, too."""
+def attached(hair: Flags, labels: LabelMap, thread: int) -> Flags:
+    """Hair that hangs together with the head, by more than `thread` pixels' breadth.
+
+    The parser finds hair in dark clothes and backgrounds, too.
+    """
     face = np.isin(labels, (FacePart.SKIN, FacePart.LEFT_EAR, FacePart.RIGHT_EAR, FacePart.GLASSES))
-    together = (hair | face).astype(np.uint8)
-    _, patches = cv2.connectedComponents(cv2.dilate(together, np.ones((3, 3), np.uint8)))
-    ids, counts = np.unique(patches[labels == FacePart.SKIN], return_counts=True)
-    return np.asarray(hair & (patches == ids[counts.argmax()])) if len(ids) else hair
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (thread, thread))
+    together = cv2.erode((hair | face).astype(np.uint8), kernel)
+    _, patches = cv2.connectedComponents(together)
+    ids, counts = np.unique(patches[(labels == FacePart.SKIN) & (together > 0)], return_counts=True)
+    if len(ids) == 0:
+        return hair
+    body = cv2.dilate((patches == ids[counts.argmax()]).astype(np.uint8), kernel)
+    return np.asarray(hair & (body > 0))
 
 
 def _shadow(hair: Field, unit: float) -> Field:

@@ -15,6 +15,7 @@ JAW: Final = (58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 39
 """Mesh points along the jaw, from the ear further left over the chin to the other."""
 RIGHT_EYE: Final = (33, 133)
 LEFT_EYE: Final = (362, 263)
+HINGES: Final = (58, 288)
 CHIN: Final = 152
 CHEEKS: Final = (50, 101, 280, 330)
 """Below the eyes, above any beard."""
@@ -23,7 +24,9 @@ LINE_BELOW = 0.42
 LINE_MOST = 0.5
 """... but no further than this many eye distances below the jaw."""
 FREE_NECK = 0.86
-"""Half a neck's width in eye distances."""
+"""Half a neck's width in eye distances ..."""
+OF_JAW = 0.84
+"""... but no more than this share of the jaw's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +56,15 @@ def eye_distance(landmarks: Landmarks) -> float:
 
 
 def below_jaw(landmarks: Landmarks, height: int, width: int) -> Field:
-    """[H, W]: how far below the jaw line a pixel lies, pixels; negative above it."""
+    """[H, W]: how far below the jaw line a pixel lies, pixels; negative above it.
+
+    Beyond its hinges the line rises towards the ears.
+    """
     jaw = landmarks[list(JAW), :2]
     order = np.argsort(jaw[:, 0])
-    line = np.interp(np.arange(width), jaw[order, 0], jaw[order, 1]).astype(np.float32)
+    columns = np.arange(width, dtype=np.float32)
+    line = np.interp(columns, jaw[order, 0], jaw[order, 1]).astype(np.float32)
+    line -= np.maximum(jaw[order[0], 0] - columns, 0) + np.maximum(columns - jaw[order[-1], 0], 0)
     return np.asarray(np.arange(height, dtype=np.float32)[:, None] - line[None], np.float32)
 
 
@@ -69,42 +77,49 @@ def cut_line(landmarks: Landmarks, collar: Collar) -> float:
 
 
 def outline(landmarks: Landmarks, labels: LabelMap, collar: Collar) -> tuple[Field, Field]:
-    """Left and right side of the neck in each row, [H] each: from under the jaw to the corners of the opening.
+    """Left and right side of the neck in each row, [H] each: from behind the jaw to the corners of the opening.
 
-    Starts where the photo shows the neck's side against the background, or else a little inside the jaw.
+    A neck is a column under the skull, so its axis lies midway between the jaw's hinges however the face is turned.
+    Its width is what the photo shows against the background, or a usual one.
     """
-    height = labels.shape[0]
     unit = eye_distance(landmarks)
-    rows = np.arange(height, dtype=np.float32)
-    sides = []
+    rows = np.arange(labels.shape[0], dtype=np.float32)
+    hinges = landmarks[list(HINGES), :2]
+    axis, top = float(hinges[:, 0].mean()), float(hinges[:, 1].mean())
+    chin = float(landmarks[CHIN, 1])
+    shown = LabelMap(labels[max(0, int(chin - 0.2 * unit)) : max(0, int(chin + 0.35 * unit))])
     middle = (collar.left + collar.right) / 2
-    for corner, jaw, inward in ((collar.left, 172, 1), (collar.right, 397, -1)):
-        jaw_x, jaw_y = (float(v) for v in landmarks[jaw, :2])
-        seen = _seen_side(labels, int(jaw_y), int(landmarks[CHIN, 1] + 0.35 * unit), inward)
-        start = jaw_x + inward * 0.1 * unit if seen is None else seen
-        middle = (collar.left + collar.right) / 2
-        # A neck is never as narrow as a third of the opening, whatever the parsing says.
-        start = min(start, middle - 0.35 * unit) if inward > 0 else max(start, middle + 0.35 * unit)
-        # In a wide collar the neck stands free and spreads to the shoulders only inside.
-        waist = middle - inward * min(abs(corner - middle), FREE_NECK * unit)
-        down = np.clip((rows - jaw_y) / max(1.0, collar.top - jaw_y), 0, 1) ** 1.6
+    usual = min(FREE_NECK * unit, OF_JAW * float(np.linalg.norm(np.ptp(landmarks[list(HINGES)], axis=0))) / 2)
+    sides = []
+    for corner, outward in ((collar.left, -1), (collar.right, 1)):
+        half = _photographed_half(shown, axis, outward)
+        half = usual if half is None else float(np.clip(half, 0.8 * usual, 1.2 * usual))
+        hinge = max(half, abs(float(hinges[0, 0]) - axis))
+        # From the hinge it draws in under the jaw ...
+        drawn = np.clip(1 - (rows - top) / (0.6 * unit), 0, 1) ** 2
+        side = axis + outward * (half + (0.97 * hinge - half) * drawn)
+        # ... towards the collar it follows that, where the collar is narrower or stands elsewhere ...
+        waist = middle + outward * min(abs(corner - middle), half)
+        start = max(top, chin - 0.3 * unit)
+        down = np.clip((rows - start) / max(0.25 * unit, collar.top - start), 0, 1) ** 1.6
+        side = side + (waist - side) * down
+        # ... and in a wide collar it spreads to the shoulders only inside.
         deeper = np.clip((rows - collar.top) / (0.45 * unit), 0, 1) ** 1.5
-        side = start + (waist - start) * down
         sides.append((side + (corner - side) * deeper).astype(np.float32))
     return sides[0], sides[1]
 
 
-def _seen_side(labels: LabelMap, top: int, bottom: int, inward: int) -> float | None:
-    """Median column at which the neck's run ends against background; None where fewer than six rows show it."""
+def _photographed_half(rows: LabelMap, axis: float, outward: int) -> float | None:
+    """Median distance from the axis at which the neck ends against background; None where under six rows show it."""
     found = []
-    for row in labels[max(0, top) : max(0, bottom)]:
+    for row in rows:
         neck = np.flatnonzero(row == FacePart.NECK)
         if len(neck) == 0:
             continue
-        end = int(neck[0] if inward > 0 else neck[-1])
-        beside = row[np.clip(end - inward * np.arange(2, 7), 0, len(row) - 1)]
+        end = int(neck[-1] if outward > 0 else neck[0])
+        beside = row[np.clip(end + outward * np.arange(2, 7), 0, len(row) - 1)]
         if (beside == FacePart.BACKGROUND).all():
-            found.append(end)
+            found.append(outward * (end - axis))
     return float(np.median(found)) if len(found) >= 6 else None
 
 
