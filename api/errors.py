@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
@@ -52,9 +53,9 @@ class InvalidOptions(InvalidOption):
         self.errors = list(errors)
 
 
-def invalid_options(error: ValidationError) -> InvalidOptions:
+def invalid_options(error: ValidationError | RequestValidationError) -> InvalidOptions:
     """Pydantic's findings as one sentence and a list."""
-    errors = explain(error.errors(include_url=False, include_context=False, include_input=False))
+    errors = explain(list(error.errors()))
     return InvalidOptions("; ".join(f"{e['field']}: {e['message']}" for e in errors), errors)
 
 
@@ -103,9 +104,15 @@ def install(app: FastAPI) -> None:
         headers: Any = error.headers
         return respond(problem(code, error.status_code, detail), headers)
 
+    async def parameters(_request: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, RequestValidationError):
+            raise TypeError(f"expected a RequestValidationError, got {error!r}")
+        return respond(describe(invalid_options(error)))
+
     async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
         return respond(describe(error))  # Starlette raises it on, and Serve logs it
 
     app.add_exception_handler(ModisteError, ours)
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, parameters)
     app.add_exception_handler(Exception, unforeseen)

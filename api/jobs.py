@@ -1,7 +1,7 @@
 """Long work: what was asked, how far it is, what came of it. Survives the server in SQLite.
 
     <state>/jobs.sqlite          one row for each job
-    <state>/jobs/<id>/<field>    its uploaded files, deleted when it ends
+    <state>/jobs/<id>/<field>.*  its uploaded files, deleted when it ends
 
 Calls are short and synchronous; the event loop runs them on threads.
 """
@@ -71,7 +71,7 @@ class JobStore:
             database.execute(_SCHEMA)
 
     def inputs(self, job_id: str) -> Path:
-        """Folder of the job's uploaded files, each under its field's name."""
+        """Folder of the job's uploaded files, each named for its field."""
         return self._folder / job_id
 
     def new_id(self) -> str:

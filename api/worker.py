@@ -75,7 +75,7 @@ class Worker:
 
     async def _result(self, job: Job) -> dict[str, object]:
         of = signature(job.flow)
-        contents = {path.name: path for path in self._jobs.inputs(job.id).iterdir()}
+        contents = {path.stem: path for path in self._jobs.inputs(job.id).iterdir()}
         request = await build_request(of, contents, parse_options(of, job.options))
         reported = 0.0
         async with aclosing(self._flows.stream(of.flow, request)) as stream:

@@ -114,14 +114,13 @@ async def _accept(of: Signature, form: Form, services: Services, image_format: F
     job_id = await asyncio.to_thread(services.jobs.new_id)
     folder = services.jobs.inputs(job_id)
     try:
-        contents: dict[str, bytes | Path] = {}
+        contents: dict[str, Path] = {}
         for name, upload in _by_slot(of, form):
-            contents[name] = folder / name
-            await asyncio.to_thread(_save, upload, folder / name)
+            contents[name] = await asyncio.to_thread(_save, upload, folder / name)
         await build_request(of, contents, options)  # refuses here what would fail later
         for slot in of.uploads:
-            if slot.kind == "video" and slot.name in contents:
-                await asyncio.to_thread(probe, folder / slot.name)
+            if slot.kind == "video":
+                await asyncio.to_thread(probe, contents[slot.name])
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, folder)
         raise
@@ -147,6 +146,11 @@ async def _holds_video(form: Form) -> bool:
     return False
 
 
-def _save(upload: UploadFile, target: Path) -> None:
+def _save(upload: UploadFile, target: Path) -> Path:
+    """Named for what it is, so that a result beside it can be too."""
+    container = sniff_container(upload.file.read(HEAD))
+    upload.file.seek(0)
+    target = target.with_suffix(f".{container}" if container else "")
     with target.open("wb") as sink:
         shutil.copyfileobj(upload.file, sink, 1 << 20)
+    return target
