@@ -127,7 +127,7 @@ def _under(
     colour: Colour, labels: LabelMap, warped: WarpedGarment, old: NDArray[np.bool_], plate: Colour
 ) -> tuple[Colour, NDArray[np.bool_]]:
     """What shows where the old garment is gone, and where that is a painted arm."""
-    under, bare = plate, warped.bare
+    under, bare = plate, _bare_inside(labels, warped, old)
     lower = labels == BodyPart.LOWER_GARMENT
     if warped.category == "upper" and lower.any():
         inner = cv2.erode(lower.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
@@ -138,6 +138,25 @@ def _under(
     under = under + (painted - under) * opacity[..., None]
     arms = np.isin(bare, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM)) & old
     return np.asarray(under, np.float32), arms
+
+
+def _bare_inside(labels: LabelMap, warped: WarpedGarment, old: NDArray[np.bool_]) -> LabelMap:
+    """The bare body, grown into what is left open well inside the person."""
+    size = max(3, round(0.05 * warped.unit) | 1)
+    solid = (labels != BodyPart.BACKGROUND).astype(np.uint8)
+    open_ = old & (warped.bare == BodyPart.BACKGROUND)
+    open_ &= cv2.erode(solid, np.ones((size, size), np.uint8)) > 0
+    if not open_.any() or not warped.bare.any():
+        return warped.bare
+    distance, nearest = cv2.distanceTransformWithLabels(
+        (warped.bare == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    values = np.zeros(int(nearest.max()) + 1, np.uint8)
+    values[nearest[warped.bare > 0]] = warped.bare[warped.bare > 0]
+    grown = warped.bare.copy()
+    near = open_ & (distance < 0.12 * warped.unit)
+    grown[near] = values[nearest[near]]
+    return LabelMap(grown)
 
 
 def _lit(

@@ -56,7 +56,8 @@ def paint(
     bare:    which part of the body each pixel shows when undressed (BodyPart), 0 outside
     returns: colour; opacity [H, W] 0-1 of the painted skin, soft at the limbs' edges
     """
-    painted, opacity = colour.copy(), np.zeros(labels.shape, np.float32)
+    painted, weight = np.zeros_like(colour), np.full(labels.shape, 1e-3, np.float32)
+    union = np.isin(bare, parts)
     for part in parts:
         area = bare == part
         if not (area & wanted).any():
@@ -79,9 +80,10 @@ def paint(
         rough = flat + grain(colour, known)[..., None]
         edge = cv2.GaussianBlur(area.astype(np.float32), (0, 0), 2.0)
         edge = np.clip(edge * 2.4 - 0.7, 0, 1)
-        painted = np.where(edge[..., None] > 0, rough, painted).astype(np.float32)
-        opacity = np.maximum(opacity, edge)
-    return painted, opacity
+        painted += rough * edge[..., None]
+        weight += edge
+    opacity = np.clip(cv2.GaussianBlur(union.astype(np.float32), (0, 0), 2.0) * 2.4 - 0.7, 0, 1)
+    return painted / weight[..., None], np.where(weight > 0.01, opacity, 0).astype(np.float32)
 
 
 def _near(area: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -30,6 +30,7 @@ class Body:
     """All in the person's picture; index 0 of pairs is the viewer's left.
 
     shoulders: collar point to tip, [8, 2] each; caps: tip to the arm's outer side at CAP_END; armpits: [2]; sides: x per picture row from `top`, [2, rows];
+    under: how much farther out the cloth goes under an arm that touches the body, [2, rows], pixels;
     unit: distance between the shoulder tips, pixels
     """
 
@@ -38,14 +39,21 @@ class Body:
     armpits: tuple[Points, Points]
     top: int
     sides: NDArray[np.float32]
+    under: NDArray[np.float32]
     arms: tuple[Limb, Limb]
     legs: tuple[Limb, Limb]
     hips: Points
     unit: float
 
     def side(self, index: int, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """x of the torso's outline at some heights."""
         rows = np.arange(self.top, self.top + self.sides.shape[1])
         return np.interp(y, rows, self.sides[index]).astype(np.float32)
+
+    def margin(self, index: int, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cloth under an arm beyond the outline, pixels."""
+        rows = np.arange(self.top, self.top + self.sides.shape[1])
+        return np.interp(y, rows, self.under[index]).astype(np.float32)
 
 
 def find_body(labels: LabelMap, keypoints: Keypoints, person: Mask) -> Body:
@@ -64,7 +72,7 @@ def find_body(labels: LabelMap, keypoints: Keypoints, person: Mask) -> Body:
     armpits = tuple(_armpit(arms[side], shoulders[side], unit) for side in (0, 1))
     top = int(min(a[1] for a in armpits))
     bottom = int(max(hips[:, 1].max() + 0.9 * unit, top + 1.9 * unit))
-    sides = _sides(top, bottom, arms, labels, solid, shoulders, hips, armpits, unit)  # type: ignore[arg-type]
+    sides, under = _sides(top, bottom, arms, labels, solid, shoulders, hips, armpits, unit)  # type: ignore[arg-type]
     legs = tuple(_leg(side, labels, keypoints, solid, hips, unit) for side in (0, 1))
     return Body(
         shoulders=lines,
@@ -72,6 +80,7 @@ def find_body(labels: LabelMap, keypoints: Keypoints, person: Mask) -> Body:
         armpits=armpits,  # type: ignore[arg-type]
         top=top,
         sides=sides,
+        under=under,
         arms=arms,
         legs=legs,  # type: ignore[arg-type]
         hips=hips,
@@ -263,8 +272,9 @@ def _sides(
     hips: Points,
     armpits: tuple[Points, Points],
     unit: float,
-) -> NDArray[np.float32]:
-    """x of the torso's outline per row, smoothed across rows that arms or the picture's end hide."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """x of the torso's outline per row, smoothed across rows that arms or the picture's end hide, and how far the
+    cloth goes on under a touching arm."""
     height, width = labels.shape
     strips = np.zeros(labels.shape, np.uint8)
     for arm in arms:
@@ -273,7 +283,7 @@ def _sides(
             cv2.line(strips, ends[0], ends[1], 1, max(1, int(2 * r)))
     arm_skin = np.isin(labels, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM))
     rows = np.arange(top, bottom)
-    sides = np.empty((2, len(rows)), np.float32)
+    sides, under = np.empty((2, len(rows)), np.float32), np.zeros((2, len(rows)), np.float32)
     shoulder_middle, hip_middle = shoulders.mean(axis=0), hips.mean(axis=0)
     for side, sign in ((0, -1), (1, 1)):
         x, weight = np.empty(len(rows)), np.zeros(len(rows))
@@ -290,16 +300,17 @@ def _sides(
             stop = np.flatnonzero(~person | hidden)
             if not len(stop) or abs(stop[0]) < 2:
                 continue
-            # Under an arm that touches the body the cloth goes on to the arm's middle.
-            behind = hidden[stop[0]] and person[stop[0] : stop[0] + 3].all()
-            found = start + sign * (stop[0] - 1 + (0.07 * unit if behind else 0))
+            if hidden[stop[0]] and person[stop[0] : stop[0] + 3].all():
+                under[side, i] = 0.07 * unit
+            found = start + sign * (stop[0] - 1)
             if abs(found - usual) > 0.3 * unit:
                 continue
             x[i] = found
             weight[i] = 0.12 if hidden[stop[0]] else 1.0
         x[0], weight[0] = armpits[side][0], 3.0
         sides[side] = _smooth(x, weight + 1e-3, (0.05 * unit) ** 4)
-    return sides
+        under[side] = gaussian_filter1d(under[side], 0.04 * unit)
+    return sides, under
 
 
 def _smooth(values: NDArray[np.float64], weight: NDArray[np.float64], stiffness: float) -> NDArray[np.float32]:

@@ -109,7 +109,7 @@ def _side(
     below = np.clip((y - float(body.hips[:, 1].mean())) / (0.6 * body.unit), 0, 1)
     loose = np.maximum(own - fitted, 0) * (0.45 + 0.5 * below)
     loose = np.minimum(loose, (0.06 + 0.3 * below) * body.unit) * np.clip(v * 5, 0, 1)
-    x = middle + sign * (fitted + loose)
+    x = middle + sign * (fitted + loose + body.margin(side, y.astype(np.float32)))
     x[0] = start[0]
     return np.column_stack([x, y]).astype(np.float32)
 

@@ -15,12 +15,13 @@ from deployments.limb_tps.fit import fit_skirt, fit_top, fit_trousers
 from deployments.limb_tps.limbs import Limb
 from deployments.limb_tps.neckline import find_neckline, open_neck
 from deployments.limb_tps.outline import lower_kind, measure
-from deployments.limb_tps.pieces import close_gaps, lay, pieces_of
+from deployments.limb_tps.pieces import close_gaps, lay, pieces_of, reach_skin
 from deployments.limb_tps.shapes import Kind, Shape, TopShape, TrousersShape
 from deployments.limb_tps.upright import prepare
+from deployments.limb_tps.worn import worn_top
 from deployments.roles import Category, Dressed, GarmentWarp, WarpedGarment, WarpInput
 from modiste.errors import CannotFit
-from modiste.image import LabelMap, Mask
+from modiste.image import LabelMap, Mask, RGBAImage
 from modiste.labels import BodyPart
 from modiste.spec import ModelSpec, Resources
 
@@ -42,33 +43,54 @@ class LimbTPS(GarmentWarp):
 
     def postprocess(self, outputs: Tensors, x: WarpInput) -> WarpedGarment:
         body = find_body(x.person.labels, x.person.keypoints, x.person.person)
-        cutout = prepare(x.garment, level=x.wearer is None)
-        if cutout.symmetry < MIN_SYMMETRY:
-            raise CannotFit("expected a garment seen straight from the front and spread out, got an uneven outline")
-        wanted: Kind | None = x.category if x.category != "lower" else lower_kind(cutout)  # type: ignore[assignment]
-        kind, shape = measure(cutout, wanted)
-        texture = cutout.texture
-        if isinstance(shape, TopShape):
-            shape = find_neckline(cutout, shape)
-            texture = open_neck(texture, shape)
+        texture, kind, shape = _garment(x)
         category: Category = kind if kind in ("upper", "dress") else "lower"  # type: ignore[assignment]
         target = _fit(shape, category, body, x)
         height, width = x.person.labels.shape
         layer, pieces = lay(texture, pieces_of(shape, target), height, width)
-        if isinstance(target, TopShape):
-            close_gaps(layer, pieces, list(body.armpits), 0.16 * body.unit)
-        sleeves = [half.sleeve.reach if half.sleeve else 0.0 for half in target.halves] if isinstance(
-            target, TopShape
-        ) else [0.0, 0.0]
+        top = target if isinstance(target, TopShape) else None
+        covered = _covered(body, top, x.person.labels)
+        if top is not None:
+            close_gaps(layer, pieces, top)
+            reach_skin(layer, pieces, (covered > 0) & (x.person.labels != BodyPart.BACKGROUND), 0.04 * body.unit)
+        sleeves = [half.sleeve.reach if half.sleeve else 0.0 for half in top.halves] if top else [0.0, 0.0]
         return WarpedGarment(
             layer=layer,
             category=category,
             pieces=pieces,
-            covered=_covered(body, target if isinstance(target, TopShape) else None, x.person.labels),
-            bare=bare_body(body, x.person.labels, target if isinstance(target, TopShape) else None),
+            covered=covered,
+            bare=bare_body(body, x.person.labels, top),
             unit=body.unit,
             sleeve_reach=(sleeves[1], sleeves[0]),
         )
+
+
+def _garment(x: WarpInput) -> tuple[RGBAImage, Kind, Shape]:
+    """The garment's texture, kind and landmarks, from its outline or from the body of who wears it."""
+    if x.wearer is not None and x.category != "lower":
+        worn = find_body(x.wearer.labels, x.wearer.keypoints, x.wearer.person)
+        hem = worn_hem(x.wearer, worn, x.category)
+        shape = worn_top(worn, x.wearer.labels, hem)
+        _check_arms(worn, x.wearer.labels, shape)
+        return x.garment, x.category or "upper", shape
+    cutout = prepare(x.garment, level=x.wearer is None)
+    if cutout.symmetry < MIN_SYMMETRY:
+        raise CannotFit("expected a garment seen straight from the front and spread out, got an uneven outline")
+    wanted: Kind | None = x.category if x.category != "lower" else lower_kind(cutout)  # type: ignore[assignment]
+    kind, flat = measure(cutout, wanted)
+    if not isinstance(flat, TopShape):
+        return cutout.texture, kind, flat
+    opened = find_neckline(cutout, flat)
+    return open_neck(cutout.texture, opened), kind, opened
+
+
+def worn_hem(wearer: Dressed, body: Body, category: Category | None) -> float | None:
+    """Row where the worn garment ends."""
+    if category != "dress":
+        return waistline(wearer, body)
+    cloth = np.isin(wearer.labels, (BodyPart.UPPER_GARMENT, BodyPart.LOWER_GARMENT))
+    rows = np.flatnonzero(cloth.sum(axis=1) > 0.25 * body.unit)
+    return float(rows[-1]) if len(rows) and rows[-1] < cloth.shape[0] - 3 else None
 
 
 def _fit(shape: Shape, category: Category, body: Body, x: WarpInput) -> Shape:
@@ -140,7 +162,9 @@ def bare_body(body: Body, labels: LabelMap, top: TopShape | None) -> LabelMap:
             # Up to its end a sleeve and the trunk's cloth meet; below it the arm is apart.
             apart = max(UPPER_ARM, sleeve.reach - 0.12) if sleeve else UPPER_ARM
             _fill(bare, _strip(body.arms[side], labels == part, 0.0 if whole else apart), part)
-            if not whole:
+            if whole:
+                _fill(bare, np.concatenate([body.caps[side], body.armpits[side][None]]), part)
+            else:
                 _fill(bare, _wrist(body.arms[side], labels == part, body.unit), part)
         if whole:
             # Of the shoulder's own width, trunk and arm have their sides of the armpit.

@@ -149,26 +149,43 @@ def lay(texture: RGBAImage, pieces: list[Piece], height: int, width: int) -> tup
     return RGBAImage(np.rint(layer).astype(np.uint8)), LabelMap(owner)
 
 
-def close_gaps(layer: RGBAImage, pieces: LabelMap, around: list[NDArray[np.float32]], radius: float) -> None:
-    """Fill, in place, small openings between body and sleeve under the arms with the cloth beside them."""
-    size = 2 * max(1, round(0.35 * radius)) + 1
-    closed = cv2.morphologyEx(
-        layer[..., 3], cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    )
-    near = np.zeros(pieces.shape, np.uint8)
-    for point in around:
-        cv2.circle(near, (int(point[0]), int(point[1])), int(radius), 1, cv2.FILLED)
-    gap = ((closed > layer[..., 3]) & (near > 0)).astype(np.uint8)
-    if not gap.any():
+def close_gaps(layer: RGBAImage, pieces: LabelMap, target: TopShape) -> None:
+    """Fill, in place, what is open between the armpits and the hem with the cloth beside it.
+
+    Under the arms and along the sides a flat garment and its new place never match to the pixel.
+    """
+    left, right = target.halves
+    body = np.concatenate([left.side, target.hem, right.side[::-1]])
+    area = np.zeros(pieces.shape, np.uint8)
+    cv2.fillPoly(area, [np.round(body).astype(np.int32)], 1)
+    _run_on(layer, pieces, (area > 0) & (layer[..., 3] < 250))
+
+
+def reach_skin(layer: RGBAImage, pieces: LabelMap, hidden: NDArray[np.bool_], most: float) -> None:
+    """Widen sleeves, in place and by at most `most` pixels, to the edge of the arm they hide."""
+    sleeves = ((pieces > TORSO) & (layer[..., 3] > 127)).astype(np.uint8)
+    size = 2 * max(1, round(most)) + 1
+    near = cv2.dilate(sleeves, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
+    rim = near & hidden & (pieces != TORSO) & (layer[..., 3] < 250)
+    # The end of the sleeve stays where it is.
+    _run_on(layer, pieces, cv2.morphologyEx(rim.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0)
+
+
+def _run_on(layer: RGBAImage, pieces: LabelMap, gap: NDArray[np.bool_]) -> None:
+    """Make `gap` opaque with the nearest cloth, in place."""
+    solid = cv2.erode((layer[..., 3] > 250).astype(np.uint8), np.ones((3, 3), np.uint8))
+    if not gap.any() or not solid.any():
         return
-    x, y, w, h = cv2.boundingRect(gap)
-    rows, columns = slice(y, y + h), slice(x, x + w)
-    unknown = (gap[rows, columns] > 0) | (layer[rows, columns, 3] < 200)
-    filled = cv2.inpaint(np.ascontiguousarray(layer[rows, columns, :3]), unknown.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    where = gap[rows, columns] > 0
-    layer[rows, columns, :3][where] = filled[where]
-    layer[rows, columns, 3][where] = closed[rows, columns][where]
-    pieces[rows, columns][where & (pieces[rows, columns] == 0)] = TORSO
+    _, nearest = cv2.distanceTransformWithLabels(1 - solid, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    rows, columns = np.nonzero(solid)
+    at = np.zeros((int(nearest.max()) + 1, 2), np.intp)
+    at[nearest[rows, columns]] = np.stack([rows, columns], 1)
+    source = at[nearest[gap]]
+    opaque = layer[gap, 3:].astype(np.float32) / 255
+    beside = layer[source[:, 0], source[:, 1], :3].astype(np.float32)
+    layer[gap, :3] = np.rint(layer[gap, :3] * opaque + beside * (1 - opaque)).astype(np.uint8)
+    layer[gap, 3] = 255
+    pieces[gap] = np.where(pieces[gap] == 0, pieces[source[:, 0], source[:, 1]], pieces[gap])
 
 
 def _bend(
