@@ -99,7 +99,7 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
         parts: dict[int, Part] = {}
         frames = 0
         with VideoReader(request.video) as reader, VideoWriter(target, reader) as writer:
-            searched = ahead(self._searched(reader, request.options.interval))
+            searched = ahead(self.search(reader, request.options.interval))
             async with aclosing(ahead(self._anonymized(searched, parts, asked, request.options))) as done:
                 async for stretch, images in done:
                     with step("encode"):
@@ -112,7 +112,7 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
             frames=frames, fps=clip.fps, duration=clip.duration, width=clip.width, height=clip.height,
         )  # fmt: skip
 
-    async def _searched(self, reader: VideoReader, interval: int) -> AsyncGenerator[Stretch, None]:
+    async def search(self, reader: VideoReader, interval: int) -> AsyncGenerator[Stretch, None]:
         """Decode and search; each stretch is given out when the one after it has been searched too."""
         length = length_for(reader.first.image)
         tracker = FaceTracker(self.detect.many, self.mesh.many, face_from_landmarks, min(interval, length))

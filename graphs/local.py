@@ -27,18 +27,26 @@ class LocalRunner:
         """What a graph is made from; for graphs that are no flows of their own."""
         return {role: _LocalCall(self, role) for role in graph.roles()}
 
+    def open(self, graph: type[Graph[Any, Any]]) -> None:
+        """Open a graph's models now instead of at their first use."""
+        for role in graph.roles():
+            self._model(role)
+
     def run(self, name: str, request: object) -> Outcome[Any]:
         """Run a flow once, blocking."""
         return asyncio.run(run(name, self.graph(name), request))
 
     def call(self, role: str, inputs: Sequence[Any]) -> list[Any]:
+        model, lock = self._model(role)
+        with lock:
+            return model(inputs)
+
+    def _model(self, role: str) -> tuple[Model[Any, Any], Lock]:
         model_id = model_for(role)
         with self._opening:
             if model_id not in self._models:
                 self._models[model_id] = (open_model(model_id), Lock())
-        model, lock = self._models[model_id]
-        with lock:
-            return model(inputs)
+            return self._models[model_id]
 
     def close(self) -> None:
         for model, _ in self._models.values():
