@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from compile.openvino import open_engine
+from compile.openvino import open_engine, served_precision
 from deployments import engine_specs
 
 app = typer.Typer(help="Engines: build them for this machine, or measure them.", no_args_is_help=True)
@@ -22,7 +22,7 @@ def build() -> None:
     for name, spec in engine_specs().items():
         started = perf_counter()
         open_engine(spec).close()
-        console.print(f"{name:32} {spec.precision:9} ready in {perf_counter() - started:5.1f} s")
+        console.print(f"{name:32} {served_precision(spec):9} ready in {perf_counter() - started:5.1f} s")
 
 
 @app.command()

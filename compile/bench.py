@@ -6,7 +6,7 @@ is good enough for pictures is decided by the parity gate on real ones, not here
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from time import perf_counter
 
 import numpy as np
@@ -14,7 +14,8 @@ import openvino as ov
 
 from compile.eager import EagerEngine
 from compile.engine import Engine, Tensors
-from compile.openvino import open_engine, read_graph
+from compile.openvino import open_engine, read_graph, served_precision
+from compile.parity import relative_error
 from modiste.spec import EngineSpec, TensorSpec
 
 FREE_SIZE = 128
@@ -23,7 +24,8 @@ FREE_SIZE = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineTimes:
-    """max_difference and deviation are of the float32 engine's and the eager outputs; `served` is the spec's precision.
+    """max_difference and deviation are of the float32 engine's and the eager outputs; `served` is what
+    this CPU is served in.
 
     served_error: mean absolute error of the served precision over the standard deviation of the float32 output
     """
@@ -44,10 +46,10 @@ def random_feeds(spec: EngineSpec, seed: int = 0) -> dict[str, np.ndarray]:
 
     def one(tensor: TensorSpec) -> np.ndarray:
         shape = [1 if s == "N" else FREE_SIZE if isinstance(s, str) else s for s in tensor.shape]
-        bounds = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", tensor.range)]
-        if len(bounds) < 2:
+        bounds = re.search(r"\[(-?[\d.]+), (-?[\d.]+)\]", tensor.range)
+        if bounds is None:
             return generator.standard_normal(shape, np.float32)
-        return generator.uniform(bounds[0], bounds[1], shape).astype(np.float32)
+        return generator.uniform(float(bounds[1]), float(bounds[2]), shape).astype(np.float32)
 
     return {tensor.name: one(tensor) for tensor in spec.inputs}
 
@@ -58,7 +60,7 @@ def measure(name: str, spec: EngineSpec, *, threads: int, repeats: int = 5) -> E
     free = {s: FREE_SIZE for tensor in spec.inputs for s in tensor.shape if isinstance(s, str) and s != "N"}
     engines: dict[str, Engine] = {
         "eager": EagerEngine(spec, read_graph(ov.Core(), spec, free), threads=threads),
-        "float32": open_engine(replace(spec, precision="float32"), threads=threads),
+        "float32": open_engine(spec, threads=threads, precision="float32"),
         "served": open_engine(spec, threads=threads),
     }
     outputs = {kind: engine(feeds) for kind, engine in engines.items()}
@@ -71,7 +73,7 @@ def measure(name: str, spec: EngineSpec, *, threads: int, repeats: int = 5) -> E
     median = {kind: float(np.median(t)) for kind, t in times.items()}
     return EngineTimes(
         engine=name,
-        precision=spec.precision,
+        precision=served_precision(spec),
         eager_ms=round(median["eager"], 2),
         float32_ms=round(median["float32"], 2),
         served_ms=round(median["served"], 2),
@@ -87,15 +89,3 @@ def rows(specs: Mapping[str, EngineSpec], *, threads: int, repeats: int) -> list
 
 def _max_difference(a: Tensors, b: Tensors) -> float:
     return max(float(np.abs(a[name] - b[name]).max()) for name in a)
-
-
-def relative_error(outputs: Tensors, reference: Tensors) -> float:
-    """Largest over the outputs: mean absolute error in units of the reference's standard deviation.
-
-    Outputs of a single value (scores) are taken relative to 1.
-    """
-    errors = []
-    for name, expected in reference.items():
-        spread = float(expected.std()) if expected.size > 1 else 1.0
-        errors.append(float(np.abs(outputs[name] - expected).mean()) / max(spread, 1e-6))
-    return max(errors)

@@ -1,11 +1,13 @@
 """OpenVINO on CPUs: graph file (ONNX, IR or tflite) -> compiled blob -> engine.
 
-Precision is explicit. A batch runs as singles: on a CPU the cores are already busy with one picture, and
-fixed shapes let OpenVINO plan memory once.
+A batch runs as singles: on a CPU the cores are already busy with one picture, and fixed shapes let OpenVINO plan
+memory once.
 """
 
 import io
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -13,7 +15,7 @@ import openvino as ov
 from compile.cache import cached_blob, engine_key
 from compile.engine import Tensors, check_feeds
 from modiste.settings import settings
-from modiste.spec import EngineSpec
+from modiste.spec import EngineSpec, Precision
 from weights.store import artefact
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
@@ -44,14 +46,29 @@ class OpenVINOEngine:
         del self._request, self._compiled
 
 
-def open_engine(spec: EngineSpec, *, threads: int | None = None) -> OpenVINOEngine:
+@cache
+def has_matrix_units() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in units of their own (AMX)."""
+    cpu = Path("/proc/cpuinfo")
+    return cpu.exists() and "amx_bf16" in cpu.read_text()
+
+
+def served_precision(spec: EngineSpec) -> Precision:
+    """bfloat16 where the spec allows it and the CPU has matrix units; without them it takes longer than float32."""
+    return spec.precision if has_matrix_units() else "float32"
+
+
+def open_engine(
+    spec: EngineSpec, *, threads: int | None = None, precision: Precision | None = None
+) -> OpenVINOEngine:
     """Load the engine from the cache, or build it.
 
-    threads: CPU threads of the engine; the setting `threads` where None
+    threads:   CPU threads of the engine; the setting `threads` where None
+    precision: what to compute in; `served_precision` where None
     """
     core = ov.Core()
     options = {
-        "INFERENCE_PRECISION_HINT": _PRECISION[spec.precision],
+        "INFERENCE_PRECISION_HINT": _PRECISION[precision or served_precision(spec)],
         "INFERENCE_NUM_THREADS": threads or settings().threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",

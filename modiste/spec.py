@@ -28,8 +28,8 @@ class EngineSpec:
 
     weights:   id in the manifest
     part:      which of the entry's networks ("" where it has only one)
-    precision: what the engine computes in on a CPU; anything under float32 only where the parity gate passed
-    tolerance: largest mean absolute error against float32, in units of the float32 output's standard deviation
+    precision: the lowest that the engine may compute in; anything under float32 only where the parity gate passes
+    tolerance: of that gate: mean absolute error against float32, in units of the float32 output's standard deviation
     """
 
     weights: str

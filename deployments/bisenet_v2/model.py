@@ -39,6 +39,7 @@ class BiSeNetV2(FaceParsing):
         engines={
             "main": EngineSpec(
                 weights="bisenet_v2",
+                precision="bfloat16",
                 inputs=(TensorSpec(name="image", shape=("N", 3, "H", "W"), range="[-1, 1]", meaning="RGB"),),
                 outputs=(
                     TensorSpec(name="logits", shape=("N", len(FacePart), "H", "W"), range="logits", meaning="FacePart"),

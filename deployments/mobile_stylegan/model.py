@@ -38,6 +38,7 @@ class MobileStyleGAN(FaceGeneration):
             "synthesis": EngineSpec(
                 weights="mobile_stylegan",
                 part="synthesis",
+                precision="bfloat16",
                 inputs=(TensorSpec(name="style", shape=("N", LATENT), range="about [-1, 1]", meaning="w"),),
                 outputs=(TensorSpec(name="img", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB"),),
             ),

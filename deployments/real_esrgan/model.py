@@ -36,6 +36,7 @@ class RealESRGAN(FaceRestoration):
         engines={
             "main": EngineSpec(
                 weights="real_esrgan",
+                precision="bfloat16",
                 inputs=(TensorSpec(name="image", shape=("N", 3, "H", "W"), range="[0, 1]", meaning="RGB"),),
                 outputs=(TensorSpec(name="output", shape=("N", 3, "4H", "4W"), range="about [0, 1]", meaning="RGB"),),
             )

@@ -39,6 +39,7 @@ class U2Net(Matting):
         engines={
             "main": EngineSpec(
                 weights="u2net",
+                precision="bfloat16",
                 inputs=(
                     TensorSpec(
                         name="input.1",
