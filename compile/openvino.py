@@ -58,9 +58,7 @@ def served_precision(spec: EngineSpec) -> Precision:
     return spec.precision if has_matrix_units() else "float32"
 
 
-def open_engine(
-    spec: EngineSpec, *, threads: int | None = None, precision: Precision | None = None
-) -> OpenVINOEngine:
+def open_engine(spec: EngineSpec, *, threads: int | None = None, precision: Precision | None = None) -> OpenVINOEngine:
     """Load the engine from the cache, or build it.
 
     threads:   CPU threads of the engine; the setting `threads` where None
