@@ -13,12 +13,23 @@ from functools import cache
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import Delaunay
 from scipy.spatial.distance import cdist
 
 from deployments.mesh_swap import mouth, region
 from deployments.mesh_swap.shape import destination
 from deployments.roles import FaceView, SwapInput, SwappedFace
-from modiste.face_mesh import LIPS_OUTER, OVAL, neutral, triangles, with_ring
+from modiste.face_mesh import (
+    LEFT_BROW,
+    LEFT_EYE,
+    LIPS_INNER,
+    LIPS_OUTER,
+    OVAL,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    neutral,
+    with_ring,
+)
 from modiste.image import Mask, RGBImage
 from modiste.labels import FacePart as F
 from modiste.mesh_warp import inverse_map, shrunk
@@ -30,6 +41,8 @@ _LIGHT_REACH, _CAST_REACH = 0.13, 0.35
 _LIGHT_LIMIT, _CAST_LIMIT = 0.7, 0.12
 """How far light and its colour may differ from their mean, in logarithms."""
 _KNOWN = 8
+_SEAM = 0.07
+"""Width of the soft edge, in widths of the face."""
 _FLOOR = np.float32(0.03)
 _FAR = np.float32(0.02)
 """Weight of the wide mean that speaks where no skin is near."""
@@ -53,7 +66,10 @@ def prepare(source: FaceView, height: float) -> Prepared:
     """height: of the faces that it will replace, pixels"""
     image, points = source.image, source.landmarks[:, :2]
     factor = height / float(np.ptp(source.landmarks[list(OVAL), 1]))
-    bare = region.is_any(source.labels, region.SKIN).astype(np.uint8) * 255
+    oval = source.landmarks[list(OVAL)]
+    shape = (source.labels.shape[0], source.labels.shape[1])
+    eyes_and_mouth = region.features(source.landmarks, source.landmarks, shape, float(np.ptp(oval[:, 0])))
+    bare = (region.is_any(source.labels, region.SKIN) & ~eyes_and_mouth).astype(np.uint8) * 255
     face = region.is_any(source.labels, (*region.FACE, F.GLASSES)).astype(np.uint8) * 255
     if factor < 0.8:
         smaller, points = shrunk(image, points, factor)
@@ -98,7 +114,7 @@ def swapped(ready: Prepared, x: SwapInput) -> SwappedFace:
 
     points = destination(source.landmarks, mesh)
     points = mesh + (points - mesh) * _freedom()
-    where, inside = inverse_map(with_ring(points), with_ring(ready.landmarks), triangles(), *shape)
+    where, inside = inverse_map(_coarse(points), _coarse(ready.landmarks), _triangles(), *shape)
     image = cv2.resize(target.image, small, interpolation=cv2.INTER_AREA)
     labels = cv2.resize(target.labels, small, interpolation=cv2.INTER_NEAREST)
     face = cv2.remap(ready.image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -107,8 +123,8 @@ def swapped(ready: Prepared, x: SwapInput) -> SwappedFace:
     area = (region.polygon(mesh, OVAL, shape) > 127) & inside & (whole > 127)
     area &= region.opened(region.is_any(labels, region.FACE), face_width * 0.015)
     skin = region.is_any(labels, region.SKIN) & area & (bare > 127)
-    skin &= ~region.features(points, mesh, shape, face_width)
-    alpha = region.soft_edge(area, face_width * 0.07)
+    depth = cv2.distanceTransform(area.astype(np.uint8), cv2.DIST_L2, 3)
+    alpha, edge = (_rise(depth, face_width * width) for width in (_SEAM, _SEAM / 4))
     own = mouth.kept(source.landmarks, mesh, points, shape, face_width)
     gain = _gain(face, image, skin.astype(np.float32), face_width, x.tone)
     gain *= _lip_gain(face * gain, image, mouth.lips(mesh, shape, face_width))
@@ -119,25 +135,38 @@ def swapped(ready: Prepared, x: SwapInput) -> SwappedFace:
     share = cv2.resize(alpha * (1 - own), full)[..., None]
     lit = bent.astype(np.float32) * cv2.resize(gain, full)
     mixed = target.image + (np.minimum(lit, 255) - target.image) * share
-    edge = cv2.resize(region.soft_edge(area, face_width * 0.02), full)
-    return SwappedFace(image=RGBImage(np.rint(mixed).astype(np.uint8)), mask=Mask(np.rint(edge * 255).astype(np.uint8)))
+    mask = cv2.resize(np.rint(edge * 255).astype(np.uint8), full)
+    return SwappedFace(image=RGBImage(np.rint(mixed).astype(np.uint8)), mask=Mask(mask))
+
+
+def _rise(depth: NDArray[np.float32], width: float) -> NDArray[np.float32]:
+    """0 at depth 0, 1 from `width` on, smooth between."""
+    t = np.minimum(depth / np.float32(max(width, 1.0)), np.float32(1))
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def _gain(
     face: NDArray[np.uint8], image: NDArray[np.uint8], skin: NDArray[np.float32], width: float, tone: float
 ) -> NDArray[np.float32]:
     """What the source is multiplied by, to be lit and coloured as the target. [h, w, 3]"""
-    total = float(skin.sum())
-    if total < 30:
+    size = face.shape[1::-1]
+    half = (max(2, size[0] // 2), max(2, size[1] // 2))
+    known = cv2.resize(skin, half, interpolation=cv2.INTER_AREA)
+    total = float(known.sum())
+    if total < 8:
         return np.ones(face.shape, np.float32)
-    ours, theirs = (np.log(i.astype(np.float32) / 255 + _FLOOR) for i in (face, image))
+    ours, theirs = (
+        cv2.log(cv2.resize(i, half, interpolation=cv2.INTER_AREA).astype(np.float32) / 255 + _FLOOR)
+        for i in (face, image)
+    )
     difference = theirs - ours
-    mean = (difference * skin[..., None]).sum(axis=(0, 1)) / total
-    light = _smooth((difference - mean).mean(axis=2), skin, _LIGHT_REACH * width)[..., None]
-    cast = _smooth(difference - mean, skin, _CAST_REACH * width)
+    mean = (difference * known[..., None]).sum(axis=(0, 1)) / total
+    difference -= mean
+    light = _smooth(difference.mean(axis=2), known, _LIGHT_REACH * width / 2)[..., None]
+    cast = _smooth(difference, known, _CAST_REACH * width / 2)
     cast -= cast.mean(axis=2, keepdims=True)
     change = _LIGHT_LIMIT * np.tanh(light / _LIGHT_LIMIT) + _CAST_LIMIT * np.tanh(cast / _CAST_LIMIT)
-    gain: NDArray[np.float32] = np.exp(tone * mean + change).astype(np.float32)
+    gain: NDArray[np.float32] = cv2.resize(np.exp(np.float32(tone) * mean + change), size)
     return gain
 
 
@@ -160,6 +189,27 @@ def _smooth(values: NDArray[np.float32], known: NDArray[np.float32], sigma: floa
     share = cv2.GaussianBlur(known, (0, 0), sigma) + _FAR * cv2.blur(known, window) + np.float32(1e-5)
     blurred: NDArray[np.float32] = total / (share if values.ndim == 2 else share[..., None])
     return blurred
+
+
+@cache
+def _kept() -> NDArray[np.intp]:
+    """Every point of outline, eyes, brows and mouth, every third of the others: half the triangles, the same face."""
+    features = {*OVAL, *LEFT_EYE, *RIGHT_EYE, *LEFT_BROW, *RIGHT_BROW, *LIPS_OUTER, *LIPS_INNER}
+    return np.array(sorted(features | set(range(0, 468, 3))), np.intp)
+
+
+def _coarse(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([points[_kept()], with_ring(points)[468:]])
+
+
+@cache
+def _triangles() -> NDArray[np.int32]:
+    """As `modiste.face_mesh.triangles`, over the points of `_coarse`."""
+    flat = _coarse(neutral())[:, :2].astype(np.float64)
+    corners = Delaunay(flat).simplices
+    a, b, c = (flat[corners[:, k]] for k in range(3))
+    turn = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    return np.where((turn < 0)[:, None], corners[:, [0, 2, 1]], corners).astype(np.int32)
 
 
 @cache
