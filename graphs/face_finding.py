@@ -67,7 +67,7 @@ async def look(picture: RGBImage, faces: Sequence[Face], mesh: Mesh) -> list[Sig
         ]
     )
     return [
-        Sight(face=_outline(cutting.outward(found.points), face.score), sureness=found.score, turn=yaw(found.points))
+        Sight(face=outline(cutting.outward(found.points), face.score), sureness=found.score, turn=yaw(found.points))
         for face, cutting, found in zip(faces, cuttings, meshes, strict=True)
     ]
 
@@ -109,7 +109,7 @@ def _inward(face: Face, cutting: Cutting) -> Face:
     return Face(box=box, score=face.score, eyes=transform(face.eyes, cutting.matrix))
 
 
-def _outline(points: Landmarks, score: float) -> Face:
+def outline(points: Landmarks, score: float) -> Face:
     """The face that a mesh lies on."""
     eyes = np.stack([points[list(corners), :2].mean(axis=0) for corners in (_RIGHT_EYE, _LEFT_EYE)])
     return Face(box=bounding_box(points), score=score, eyes=eyes[np.argsort(eyes[:, 0])].astype(np.float32))

@@ -18,6 +18,7 @@ from deployments.roles import (
     FaceDetection,
     FaceGeneration,
     FaceLandmarks,
+    FaceMesh,
     FaceParsing,
     FaceRestoration,
     FaceSeed,
@@ -33,7 +34,8 @@ from deployments.roles import (
     SwapInput,
 )
 from graphs.base import Graph, uses
-from graphs.face_finding import SURE, Closeup, Sight, close_up, find, look
+from graphs.face_choice import LEAST_SHOWN, require_one, shown_share, skip_reason
+from graphs.face_finding import SURE, Closeup, Sight, close_up, find, look, outline
 from graphs.face_paste import lay_back
 from graphs.face_token import decode
 from modiste.errors import InvalidOption, NoFace
@@ -41,10 +43,6 @@ from modiste.geometry import Box, bounding_box
 from modiste.image import RGBImage
 from modiste.telemetry import step
 
-SMALLEST_FACE = 20
-"""Longer side of a face, pixels of the photo, under which it is skipped."""
-FURTHEST_TURN = 38.0
-"""Degrees a head may be turned to the side: beyond, half of the virtual face would be bent around the nose."""
 MARGIN, SMALLEST_CROP, LARGEST_CROP = 1.55, 448, 1024
 FINEST = 1.6
 """How many times finer than the virtual face the photo may be before the new face is restored."""
@@ -126,6 +124,12 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
         swapped = await self.swap.many(
             [SwapInput(source=source, target=target.view, tone=options.tone) for target in targets.values()]
         )
+        for index, shown in zip(list(targets), map(shown_share, targets.values(), swapped), strict=True):
+            if shown < LEAST_SHOWN:
+                reasons[index] = f"covered: expected at least {LEAST_SHOWN:.0%} of the face to be seen, got {shown:.0%}"
+        require_one(reasons)
+        swapped = [face for index, face in zip(targets, swapped, strict=True) if reasons[index] is None]
+        targets = {index: target for index, target in targets.items() if reasons[index] is None}
         patches = [face.image for face in swapped]
         patches = await self._made_up(patches, list(targets.values()), reference, options)
         patches = await self._restored(patches, source, list(targets.values()), options.restore)
@@ -166,13 +170,9 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
                 f"expected face numbers from 0 to {len(detected) - 1}, as counted from left to right, got {chosen}"
             )
         sights = await look(photo, detected, self.landmarks)
-        reasons = [_reason(sight, index in wanted) for index, sight in enumerate(sights)]
+        reasons = [skip_reason(sight, index in wanted) for index, sight in enumerate(sights)]
         kept = [index for index, reason in enumerate(reasons) if reason is None]
-        if not kept:
-            raise NoFace(
-                "expected at least one face that can be replaced, got "
-                + "; ".join(f"face {i}: {reasons[i]}" for i in sorted(wanted))
-            )
+        require_one(reasons)
         closeups = await self._close_up(photo, [sights[i].face for i in kept])
         return sights, reasons, dict(zip(kept, closeups, strict=True))
 
@@ -217,7 +217,10 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
             return patches
         meshes, labels = await asyncio.gather(
             self.landmarks.many(
-                [LandmarksInput(image=p, face=_face_of(t)) for p, t in zip(patches, targets, strict=True)]
+                [
+                    LandmarksInput(image=p, face=outline(t.view.landmarks, 1.0))
+                    for p, t in zip(patches, targets, strict=True)
+                ]
             ),
             self.parse.many(patches),
         )
@@ -251,12 +254,22 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
             restored[i] = RGBImage(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
         return restored
 
+    async def _meshes(self, patches: Sequence[RGBImage], targets: Sequence[Closeup]) -> list[FaceMesh]:
+        """Landmarks of the new faces, looked for where the old ones were."""
+        places = [outline(target.view.landmarks, 1.0) for target in targets]
+        return await self.landmarks.many(
+            [LandmarksInput(image=patch, face=face) for patch, face in zip(patches, places, strict=True)]
+        )
+
     async def _cosines(
         self, patches: Sequence[RGBImage], targets: Sequence[Closeup], source: FaceView
     ) -> list[tuple[float, float]]:
         """Of each new face: cosine to the virtual face, cosine to the face it replaced."""
         meshes = await self.landmarks.many(
-            [LandmarksInput(image=p, face=_face_of(t)) for p, t in zip(patches, targets, strict=True)]
+            [
+                LandmarksInput(image=p, face=outline(t.view.landmarks, 1.0))
+                for p, t in zip(patches, targets, strict=True)
+            ]
         )
         count = len(patches)
         embeddings = await self.embed.many(
@@ -270,27 +283,6 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
         return [
             (round(float(new @ own), 4), round(float(new @ old), 4)) for old, new in zip(before, after, strict=True)
         ]
-
-
-def _reason(sight: Sight, wanted: bool) -> str | None:
-    """Why a face is left alone; None where it is not."""
-    size = max(sight.face.box.width, sight.face.box.height)
-    if not wanted:
-        return "not chosen"
-    if size < SMALLEST_FACE:
-        return f"too small: expected at least {SMALLEST_FACE} pixels, got {size:.0f}"
-    if sight.sureness < SURE:
-        return f"turned away or covered: expected a score of at least {SURE}, got {sight.sureness:.2f}"
-    if abs(sight.turn) > FURTHEST_TURN:
-        return f"turned away: expected at most {FURTHEST_TURN:.0f} degrees, got {abs(sight.turn):.0f}"
-    return None
-
-
-def _face_of(target: Closeup) -> Face:
-    """The face of a crop, as its mesh outlines it."""
-    points = target.view.landmarks
-    eyes = np.stack([points[[33, 133], :2].mean(axis=0), points[[362, 263], :2].mean(axis=0)])
-    return Face(box=bounding_box(points), score=1.0, eyes=eyes.astype(np.float32))
 
 
 def _finer(target: Closeup, source: FaceView) -> float:

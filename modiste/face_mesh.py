@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import Delaunay
+from scipy.spatial import Delaunay, cKDTree
 
 Triangles = NDArray[np.int32]
 """int32 [T, 3]: corners of each triangle as point numbers, all turning the same way on a face seen from the front."""
@@ -56,6 +56,14 @@ def triangles() -> Triangles:
     turn = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
     corners = np.where((turn < 0)[:, None], corners[:, [0, 2, 1]], corners)
     return np.ascontiguousarray(corners, np.int32)
+
+
+@cache
+def mirror() -> NDArray[np.intp]:
+    """[468]: for each point, the one in its place on the other side of the face."""
+    face = neutral()
+    _, partner = cKDTree(face).query(face * np.array([-1, 1, 1], np.float32))
+    return np.asarray(partner, np.intp)
 
 
 _NEUTRAL: Final = """

@@ -1,7 +1,6 @@
 """Face swap by a dense mesh warp, lit as the target, blended with a soft seam."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -9,18 +8,22 @@ from numpy.typing import NDArray
 
 from compile.engine import Engine, Tensors
 from deployments.mesh_swap import mouth, region
-from deployments.mesh_swap.colour import grey, is_grey, lips_nearer, matched, to_rgb
+from deployments.mesh_swap.bend import Bent, bent, mirrored, own
+from deployments.mesh_swap.colour import Colour, grey, is_grey, lips_nearer, matched, to_rgb
 from deployments.mesh_swap.fast import FastSwap
 from deployments.mesh_swap.shape import destination
 from deployments.roles import FaceSwap, FaceView, SwapInput, SwappedFace
-from modiste.face_mesh import LEFT_EYE, OVAL, RIGHT_EYE, triangles, with_ring
+from modiste.face_mesh import LEFT_EYE, OVAL, RIGHT_EYE
+from modiste.geometry import bounding_box, crop
 from modiste.image import LabelMap, Landmarks, Mask, RGBImage
-from modiste.labels import FacePart as F
-from modiste.mesh_warp import inverse_map, resample, shrunk
 from modiste.spec import ModelSpec, Resources
 
 LIPS_OF_TARGET = 0.5
 """How far the lips take the colour of the target's: a mouth made up for one skin looks painted on another."""
+_AROUND = 1.1
+"""The part of the crop that is worked on, against the mesh's box."""
+_COVERED = 0.02
+"""Share of the face that the source may leave open before its mirror image is asked for."""
 
 
 class MeshSwap(FaceSwap):
@@ -39,77 +42,59 @@ class MeshSwap(FaceSwap):
     def postprocess(self, outputs: Tensors, x: SwapInput) -> SwappedFace:
         if x.quality == "fast":
             return self._fast(x)
-        target = x.target
-        shape = (target.image.shape[0], target.image.shape[1])
-        points = destination(x.source.landmarks, target.landmarks)
-        width = float(np.ptp(target.landmarks[list(OVAL), 0]))
-        bent = _bent(x.source, points, shape)
-        own = _own(target, points)
-
-        area = region.replaced(target, points, width) & bent.clean
-        area &= ~region.brows_to_keep(bent.clean, points, target.landmarks, width)
-        features = region.features(points, target.landmarks, shape, width)
-        skin = bent.skin & region.is_any(target.labels, region.SKIN) & area & ~features
-        face = bent.image
-        if is_grey(target.image):
-            face = grey(face)
-        colour = matched(
-            face,
-            target.image,
-            skin.astype(np.float32),
-            _obedience(points, shape, width),
-            width=width,
-            tone=x.tone,
+        box = bounding_box(x.target.landmarks).scaled(_AROUND)
+        image, inside = crop(x.target.image, box)
+        rows, columns = slice(int(inside.top), int(inside.bottom)), slice(int(inside.left), int(inside.right))
+        offset = np.array([inside.left, inside.top, 0], np.float32)
+        face, alpha, edge = _swapped(
+            x.source,
+            FaceView(
+                image=image,
+                landmarks=Landmarks(x.target.landmarks - offset),
+                labels=LabelMap(np.ascontiguousarray(x.target.labels[rows, columns])),
+            ),
+            x.tone,
         )
-        colour = lips_nearer(colour, own, mouth.lips(points, shape, width), LIPS_OF_TARGET)
-        coloured = to_rgb(colour).astype(np.float32)
-        mouth_of_target = mouth.kept(x.source.landmarks, target.landmarks, points, shape, width)[..., None]
-        coloured += (own - coloured) * mouth_of_target
-        alpha = region.soft_edge(area, width * 0.07)
-        alpha *= 1 - region.strands(coloured, target.image, target.landmarks, width)
-        mixed = target.image + (coloured - target.image) * alpha[..., None]
-        return SwappedFace(
-            image=RGBImage(np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)),
-            mask=Mask(np.rint(region.soft_edge(area, width * 0.02) * 255).astype(np.uint8)),
-        )
+        mixed = image + (face - image) * alpha[..., None]
+        result, mask = x.target.image.copy(), np.zeros(x.target.labels.shape, np.uint8)
+        result[rows, columns] = np.rint(np.clip(mixed, 0, 255))
+        mask[rows, columns] = np.rint(edge * 255)
+        return SwappedFace(image=RGBImage(result), mask=Mask(mask))
 
 
-@dataclass(frozen=True, slots=True)
-class _Bent:
-    """The source on the target's mesh. clean: a face, nothing in front of it; skin: bare."""
+def _swapped(
+    source: FaceView, target: FaceView, tone: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """The new face [H, W, 3], 0-255; how much of it shows [H, W], 0-1; and where it does, with a narrow edge."""
+    shape = (target.image.shape[0], target.image.shape[1])
+    points = destination(source.landmarks, target.landmarks)
+    width = float(np.ptp(target.landmarks[list(OVAL), 0]))
+    area = region.replaced(target, points, width)
+    features = region.features(points, target.landmarks, shape, width)
+    free = region.is_any(target.labels, region.SKIN) & area & ~features
+    obey = _obedience(points, shape, width)
 
-    image: RGBImage
-    clean: NDArray[np.bool_]
-    skin: NDArray[np.bool_]
+    def lit(found: Bent) -> Colour:
+        face = grey(found.image) if is_grey(target.image) else found.image
+        return matched(face, target.image, (found.skin & free).astype(np.float32), obey, width=width, tone=tone)
 
+    straight = bent(source, points, shape)
+    colour, clean = lit(straight), straight.clean
+    if (area & ~clean).sum() > _COVERED * area.sum():
+        flipped = bent(mirrored(source), points, shape)
+        share = region.soft_edge(clean | ~flipped.clean, width * 0.06)[..., None]
+        other = lit(flipped)
+        colour = other + (colour - other) * share
+        clean = clean | flipped.clean
+    area &= clean & ~region.brows_to_keep(clean, points, target.landmarks, width)
 
-def _bent(source: FaceView, points: NDArray[np.float32], shape: tuple[int, int]) -> _Bent:
-    oval = list(OVAL)
-    factor = float(np.ptp(points[oval, 1]) / np.ptp(source.landmarks[oval, 1]))
-    image, landmarks = source.image, source.landmarks
-    labels = np.asarray(source.labels)
-    if factor < 0.8:
-        smaller, flat = shrunk(image, landmarks[:, :2], factor)
-        image = RGBImage(smaller)
-        labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-        landmarks = Landmarks(np.column_stack([flat, landmarks[:, 2] * np.float32(factor)]))
-    where, inside = inverse_map(with_ring(points), with_ring(landmarks), triangles(), *shape)
-    kinds = LabelMap(cv2.remap(labels, where, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT))
-    foreign = ~region.is_any(kinds, (*region.FACE, F.GLASSES))
-    face_width = float(np.ptp(points[oval, 0]))
-    hair = region.grown(region.is_any(kinds, (F.HAIR, F.HAT)), face_width * 0.03)
-    clean = inside & ~region.grown(foreign, face_width * 0.015) & ~hair
-    return _Bent(
-        image=RGBImage(resample(image, where)),
-        clean=clean,
-        skin=region.is_any(kinds, region.SKIN) & clean,
-    )
-
-
-def _own(target: FaceView, points: NDArray[np.float32]) -> RGBImage:
-    """The target itself on the destination's mesh."""
-    where, _ = inverse_map(with_ring(points), with_ring(target.landmarks), triangles(), *target.image.shape[:2])
-    return RGBImage(resample(target.image, where))
+    theirs = own(target, points)
+    colour = lips_nearer(colour, theirs, mouth.lips(points, shape, width), LIPS_OF_TARGET)
+    face = to_rgb(colour).astype(np.float32)
+    face += (theirs - face) * mouth.kept(source.landmarks, target.landmarks, points, shape, width)[..., None]
+    alpha = region.soft_edge(area, width * 0.07)
+    alpha *= 1 - region.strands(face, target.image, points, target.landmarks, width)
+    return face, alpha, region.soft_edge(area, width * 0.02)
 
 
 def _obedience(points: NDArray[np.float32], shape: tuple[int, int], width: float) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ _STRAND = 0.07
 """Darkening of the forehead, in logarithms of brightness, from which on it is taken for hair; at twice that, surely."""
 _BROWS_SEEN = 0.9
 """Share of the source's brows that must be free of hair."""
-LENS_REACH = 0.035
+LENS_REACH = 0.05
 """How far around an eye a lens is replaced, in widths of the face."""
 
 
@@ -116,11 +116,16 @@ def _brow(mesh: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.bool_
 
 
 def strands(
-    face: NDArray[np.float32], target: NDArray[np.uint8], landmarks: NDArray[np.float32], width: float
+    face: NDArray[np.float32],
+    target: NDArray[np.uint8],
+    points: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    width: float,
 ) -> NDArray[np.float32]:
     """Forehead and temples where the new face is darker than skin would be: hair that no parser saw. [H, W], 0-1."""
     shape = (face.shape[0], face.shape[1])
     bare = np.maximum.reduce([polygon(landmarks, loop, shape) for loop in (FOREHEAD, *TEMPLES)]) > 127
+    bare &= ~grown(_brow(points, shape), width * 0.03)
     sigma = max(0.6, width * 0.006)
     new, old = (
         np.log(cv2.GaussianBlur(np.asarray(i, np.float32).mean(axis=2), (0, 0), sigma) + 8) for i in (face, target)
