@@ -21,7 +21,7 @@ from graphs.face_view import cut_out
 from graphs.impersonation import HeadView, Part
 from graphs.pipeline import ahead, in_thread
 from graphs.skin import as_hex
-from graphs.stretch import Scene, Stretch, beside, length_for, paste, scenes, swap_inputs, take, write
+from graphs.stretch import Prepared, Scene, Stretch, beside, length_for, paste, prepare, take, write
 from graphs.tracking import Track
 from modiste.image import Landmarks, RGBImage
 from modiste.telemetry import progress, step
@@ -29,6 +29,8 @@ from modiste.video import VideoReader, probe
 from modiste.video_writer import VideoWriter
 
 _PARSE_SIDE = 320
+_SEARCHED_AHEAD = 3
+"""Stretches that may wait while virtual faces are generated."""
 _BRIEF = 3
 """Frames up to which a track is covered by a mosaic: nobody sees a face that short."""
 
@@ -99,8 +101,9 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
         parts: dict[int, Part] = {}
         frames = 0
         with VideoReader(request.video) as reader, VideoWriter(target, reader) as writer:
-            searched = ahead(self.search(reader, request.options.interval))
-            async with aclosing(ahead(self._anonymized(searched, parts, asked, request.options))) as done:
+            searched = ahead(self.search(reader, request.options.interval), by=_SEARCHED_AHEAD)
+            prepared = ahead(self._prepared(searched, parts, asked, request.options))
+            async with aclosing(ahead(self._exchanged(prepared))) as done:
                 async for stretch, images in done:
                     with step("encode"):
                         await in_thread(write, writer, stretch, images)
@@ -130,24 +133,31 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
                 tracker.forget(held.start + len(held.images))
             held = coming if coming is None or held is None else coming.after(held)
 
-    async def _anonymized(
+    async def _prepared(
         self,
         searched: AsyncGenerator[Stretch, None],
         parts: dict[int, Part],
         asked: Sequence[FaceSeed],
         options: AnonymizeVideoOptions,
-    ) -> AsyncGenerator[tuple[Stretch, list[RGBImage]], None]:
+    ) -> AsyncGenerator[Prepared, None]:
+        """Everybody cast, their heads parsed, their faces cut out; a mosaic over those that cannot be swapped."""
         async with aclosing(searched):
             async for stretch in searched:
                 await self._cast(stretch, parts, asked, options.seed)
                 await self._parse_heads(stretch, parts)
-                ready, covered = await in_thread(scenes, stretch, parts, hide=options.unswappable == "mosaic")
-                inputs = await in_thread(swap_inputs, ready, options.skin)
-                swapped = await self.swap.many(inputs)
+                yield await in_thread(prepare, stretch, parts, options.skin, hide=options.unswappable == "mosaic")
+
+    async def _exchanged(
+        self, prepared: AsyncGenerator[Prepared, None]
+    ) -> AsyncGenerator[tuple[Stretch, list[RGBImage]], None]:
+        """The pictures with their new faces."""
+        async with aclosing(prepared):
+            async for ready in prepared:
+                swapped = await self.swap.many(ready.inputs)
                 with step("paste"):
-                    await in_thread(paste, covered, ready, swapped)
-                await self._sample(stretch.images, covered, ready)
-                yield stretch, covered
+                    images = await in_thread(paste, ready, swapped)
+                await self._sample(ready.stretch.images, images, ready.scenes)
+                yield ready.stretch, images
 
     async def _cast(self, stretch: Stretch, parts: dict[int, Part], asked: Sequence[FaceSeed], seed: int) -> None:
         """Find a virtual face for everybody who is new."""
@@ -198,13 +208,14 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
                 need = part.wants_view(frame, sighting.points)
                 if need > max(1.0, wanted.get(track.id, (1.0,))[0]):
                     wanted[track.id] = (need, frame, sighting.points)
-        for number, (_, frame, points) in wanted.items():
-            parts[number].remember(await self._head(stretch.image(frame), frame, points))
+        views = await asyncio.gather(*(self._head(stretch.image(f), f, points) for _, f, points in wanted.values()))
+        for number, view in zip(wanted, views, strict=True):
+            parts[number].remember(view)
 
-    async def _sample(self, before: list[RGBImage], after: list[RGBImage], ready: Sequence[Scene]) -> None:
+    async def _sample(self, before: list[RGBImage], after: list[RGBImage], scenes: Sequence[Scene]) -> None:
         """Measure now and then who each person is taken for, before and after."""
         chosen: dict[int, Scene] = {}
-        for scene in ready:
+        for scene in scenes:
             if scene.part.wants_sample(scene.frame):
                 chosen.setdefault(scene.part.track, scene)
         faces = [(images[s.index], s.points) for s in chosen.values() for images in (before, after)]

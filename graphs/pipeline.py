@@ -9,12 +9,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-    """The same items, made one ahead of their use, in a task of their own.
+async def ahead(items: AsyncGenerator[T, None], *, by: int = 1) -> AsyncGenerator[T, None]:
+    """The same items, made ahead of their use in a task of their own: up to `by` of them wait.
 
     Closing it stops that task and waits until it has stopped. Raises what `items` raises.
     """
-    waiting: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue(1)
+    waiting: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue(by)
 
     async def make() -> None:
         end: Exception | None = None

@@ -103,9 +103,22 @@ def beside(video: VideoFile) -> Path:
     return video.with_name(f"{video.stem}.anonymized-{secrets.token_hex(4)}{video.suffix}")
 
 
-def scenes(stretch: Stretch, parts: dict[int, Part], *, hide: bool) -> tuple[list[Scene], list[RGBImage]]:
-    """The faces that can be swapped, and the pictures with a mosaic over those that cannot (where `hide` is set)."""
-    images, ready = list(stretch.images), []
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """images: with a mosaic where a face cannot be swapped; inputs: what the swap needs, one for each scene"""
+
+    stretch: Stretch
+    images: list[RGBImage]
+    scenes: list[Scene]
+    inputs: list[SwapInput]
+
+
+def prepare(stretch: Stretch, parts: dict[int, Part], skin: str, *, hide: bool) -> Prepared:
+    """Cut out the faces that can be swapped, and lay a mosaic over those that cannot (where `hide` is set).
+
+    skin: as the options have it
+    """
+    images, scenes = list(stretch.images), []
     for index, people in enumerate(stretch.people):
         frame = stretch.start + index
         for track, sighting in people:
@@ -115,37 +128,38 @@ def scenes(stretch: Stretch, parts: dict[int, Part], *, hide: bool) -> tuple[lis
             if part.face is not None and sighting.points is not None and max(box.width, box.height) >= SMALLEST_FACE:
                 face = face_from_landmarks(sighting.points)
                 crop = cut_out(images[index], face, margin=_MARGIN, smallest=48, largest=_LARGEST_SWAP)
-                ready.append(Scene(frame, index, part, sighting.points, crop))
+                scenes.append(Scene(frame, index, part, sighting.points, crop))
                 part.swapped += 1
             elif hide:
                 images[index] = mosaic(images[index], sighting.face)
                 part.mosaic += 1
             else:
                 part.kept += 1
-    return ready, images
+    return Prepared(stretch, images, scenes, [_swap_input(scene, skin) for scene in scenes])
 
 
-def swap_inputs(ready: Sequence[Scene], skin: str) -> list[SwapInput]:
-    """skin: as the options have it"""
-    inputs = []
-    for scene in ready:
-        face, looks = scene.part.face, scene.part.looks
-        if face is None or looks is None:
-            raise ValueError(f"expected a virtual face for track {scene.part.track}, got none")
-        labels = scene.part.labels(scene.frame, scene.points, scene.crop)
-        image, wanted = scene.crop.image, wanted_tone(skin, face)
-        if wanted is not None:
-            image = with_skin(image, labels, looks.tone, wanted)
-        target = FaceView(image=image, landmarks=scene.crop.inward(scene.points), labels=labels)
-        inputs.append(SwapInput(source=face.view, target=target, quality="fast"))
-    return inputs
+def _swap_input(scene: Scene, skin: str) -> SwapInput:
+    face, looks = scene.part.face, scene.part.looks
+    if face is None or looks is None:
+        raise ValueError(f"expected a virtual face for track {scene.part.track}, got none")
+    labels = scene.part.labels(scene.frame, scene.points, scene.crop)
+    image, wanted = scene.crop.image, wanted_tone(skin, face)
+    if wanted is not None:
+        image = with_skin(image, labels, looks.tone, wanted)
+    target = FaceView(image=image, landmarks=scene.crop.inward(scene.points), labels=labels)
+    return SwapInput(source=face.view, target=target, quality="fast")
 
 
-def paste(images: list[RGBImage], ready: Sequence[Scene], swapped: Sequence[SwappedFace]) -> None:
-    """Lay swapped faces into the pictures of a stretch; changes the list."""
-    for scene, face in zip(ready, swapped, strict=True):
-        mask = Mask(np.where((face.image != scene.crop.image).any(axis=2), 255, face.mask).astype(np.uint8))
+def paste(ready: Prepared, swapped: Sequence[SwappedFace]) -> list[RGBImage]:
+    """The pictures with the swapped faces laid into them."""
+    images = list(ready.images)
+    for scene, before, face in zip(ready.scenes, ready.inputs, swapped, strict=True):
+        mask = face.mask
+        if before.target.image is not scene.crop.image:  # neck and ears were recoloured
+            changed = (before.target.image != scene.crop.image).any(axis=2)
+            mask = Mask(np.where(changed, 255, mask).astype(np.uint8))
         images[scene.index] = lay_back(images[scene.index], face.image, mask, scene.crop.matrix)
+    return images
 
 
 def write(writer: VideoWriter, stretch: Stretch, images: Sequence[RGBImage]) -> None:
