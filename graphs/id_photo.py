@@ -22,7 +22,7 @@ from deployments.roles import (
 from graphs.base import Graph, uses
 from graphs.face_finding import close_up, find, look
 from graphs.id_format import Paper, Preset, layout, photo_format, pixels, print_sheet
-from graphs.id_portrait import CHIN, Head, check, check_yaw, choose, measure, place, roll_of, settle
+from graphs.id_portrait import Head, check, check_yaw, choose, measure, place, roll_of, settle
 from graphs.id_suits import Suit, SuitName, load_suit, suit_from
 from modiste.errors import InvalidOption, UnsuitableSuit
 from modiste.geometry import Matrix, transform
@@ -125,7 +125,7 @@ class IdPhoto(Graph[IdPhotoRequest, IdPhotoResult]):
         )
         check_yaw(closeup.view.landmarks)
         matte = await self.matte(closeup.view.image)
-        labels = settle(closeup.view.labels, matte, float(closeup.view.landmarks[CHIN, 1]))
+        labels = settle(closeup.view.labels, matte, closeup.view.landmarks)
         closeup = replace(closeup, view=replace(closeup.view, labels=labels))
         head = measure(closeup)
 

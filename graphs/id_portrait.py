@@ -16,7 +16,7 @@ from modiste.labels import FacePart
 SURE = 0.5
 RIVAL = 0.45
 """A second face this large, by area, leaves open whose photo it is."""
-LEAST_EYES = 24.0
+LEAST_EYES = 30.0
 """Eye distance, pixels."""
 MOST_YAW, MOST_ROLL = 32.0, 25.0
 """Degrees; roll is corrected up to here, yaw cannot be."""
@@ -84,11 +84,13 @@ def check_yaw(landmarks: Landmarks) -> None:
         )
 
 
-def settle(labels: LabelMap, matte: Mask, chin: float) -> LabelMap:
-    """Parsing and matte agree: no head where the matte sees nobody, and no holes in what it sees above the chin.
+def settle(labels: LabelMap, matte: Mask, landmarks: Landmarks) -> LabelMap:
+    """Parsing, matte and anatomy agree: no head where the matte sees nobody, no holes in what it sees above the chin,
+    and none in the skull.
 
-    labels: `FacePart` [H, W]; matte: [H, W]; chin: row
+    labels: `FacePart` [H, W]; matte: [H, W]
     """
+    chin = float(landmarks[CHIN, 1])
     settled = labels.copy()
     aside = (FacePart.BACKGROUND, FacePart.NECK, FacePart.NECKLACE, FacePart.CLOTH)
     settled[~np.isin(labels, aside) & (matte < 64)] = FacePart.BACKGROUND
@@ -98,7 +100,19 @@ def settle(labels: LabelMap, matte: Mask, chin: float) -> LabelMap:
     # Highlights in smooth hair look like background to both; a gap that hair encloses is believed sooner.
     filled = ndimage.binary_fill_holes(~np.isin(settled, aside))
     settled[missing & filled & (matte > 90)] = FacePart.HAIR
+    settled[(settled == FacePart.BACKGROUND) & _skull(landmarks, *labels.shape)] = FacePart.HAIR
     return LabelMap(settled)
+
+
+def _skull(landmarks: Landmarks, height: int, width: int) -> np.ndarray:
+    """[H, W]: what must be head because bone is there; the upper half of an ellipse, rather too small."""
+    eyes, forehead = eyes_of(landmarks)[:, :2].mean(axis=0), landmarks[FOREHEAD, :2]
+    temples = landmarks[list(_TEMPLES), 0]
+    across = 0.46 * float(np.ptp(temples))
+    tall = float(eyes[1] - forehead[1]) + 0.08 * float(landmarks[CHIN, 1] - forehead[1])
+    x = (np.arange(width) - temples.mean()) / across
+    y = (np.arange(height) - eyes[1]) / tall
+    return np.asarray((x[None] ** 2 + y[:, None] ** 2 < 1) & (y[:, None] < 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

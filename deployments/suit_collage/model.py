@@ -4,13 +4,15 @@ Classical: line mask below the jaw, compositing by colour projection, pull-push 
 "The Lumigraph", SIGGRAPH 1996).
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from compile.engine import Tensors
 from deployments.roles import SuitComposition, SuitInput
 from deployments.suit_collage.edge import Field, Flags, soft_edge
-from deployments.suit_collage.neck import below_jaw, collar_of, cut_line, eye_distance, paint
+from deployments.suit_collage.neck import below_jaw, collar_of, cut_line, eye_distance, paint, without_throat
 from modiste.image import LabelMap, RGBImage
 from modiste.labels import FacePart
 from modiste.spec import ModelSpec, Resources
@@ -19,7 +21,7 @@ HEAD_PARTS = tuple(
     part for part in FacePart if part not in (FacePart.BACKGROUND, FacePart.NECK, FacePart.NECKLACE, FacePart.CLOTH)
 )
 HAIR_PARTS = (FacePart.HAIR, FacePart.HAT)
-HAIR_BAND, SKIN_BAND = 0.11, 0.04
+HAIR_BAND, SKIN_BAND = 0.14, 0.04
 """Half width of the uncertain strip along hair and skin, in eye distances."""
 
 
@@ -35,7 +37,9 @@ class SuitCollage(SuitComposition):
     )
 
     def postprocess(self, outputs: Tensors, x: SuitInput) -> RGBImage:
-        image, landmarks, labels = x.portrait.image, x.portrait.landmarks, x.portrait.labels
+        image, landmarks = x.portrait.image, x.portrait.landmarks
+        labels = without_throat(image, landmarks, x.portrait.labels)
+        x = replace(x, portrait=replace(x.portrait, labels=labels))
         height, width = labels.shape
         unit, collar = eye_distance(landmarks), collar_of(x.opening)
         neck = paint(image, landmarks, labels, x.seen, collar)

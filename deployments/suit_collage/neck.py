@@ -19,6 +19,9 @@ HINGES: Final = (58, 288)
 CHIN: Final = 152
 CHEEKS: Final = (50, 101, 280, 330)
 """Below the eyes, above any beard."""
+CHIN_SIDES: Final = (32, 140, 262, 369, 199)
+BEARD_HUE, BEARD_LIGHT = 9.0, 38.0
+"""Lab differences of chin and cheek (8-bit scale) beyond which there may be a beard."""
 LINE_BELOW = 0.42
 """Where the photo's neck ends: this share of the way from the chin to the collar's lowest point ..."""
 LINE_MOST = 0.5
@@ -66,6 +69,36 @@ def below_jaw(landmarks: Landmarks, height: int, width: int) -> Field:
     line = np.interp(columns, jaw[order, 0], jaw[order, 1]).astype(np.float32)
     line -= np.maximum(jaw[order[0], 0] - columns, 0) + np.maximum(columns - jaw[order[-1], 0], 0)
     return np.asarray(np.arange(height, dtype=np.float32)[:, None] - line[None], np.float32)
+
+
+def bearded(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap) -> bool:
+    """Whether the chin's colour is not that of the cheeks."""
+    unit = eye_distance(landmarks)
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
+    cheeks, chin = (_spot(landmarks, labels, where, unit) for where in (CHEEKS, CHIN_SIDES))
+    if not cheeks.any() or not chin.any():
+        return False
+    apart = np.median(lab[cheeks], axis=0) - np.median(lab[chin], axis=0)
+    return bool(np.hypot(apart[1], apart[2]) > BEARD_HUE or abs(apart[0]) > BEARD_LIGHT)
+
+
+def without_throat(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap) -> LabelMap:
+    """Skin below the jaw is neck, unless it may be a beard.
+
+    labels: `FacePart` [H, W], in which a double chin or a throat is often the face's skin
+    """
+    if bearded(image, landmarks, labels):
+        return labels
+    low = below_jaw(landmarks, *labels.shape) > 0.06 * eye_distance(landmarks)
+    return LabelMap(np.where(low & (labels == FacePart.SKIN), FacePart.NECK, labels).astype(np.uint8))
+
+
+def _spot(landmarks: Landmarks, labels: LabelMap, points: tuple[int, ...], unit: float) -> Flags:
+    """Skin around some mesh points."""
+    near = np.zeros(labels.shape, np.uint8)
+    for x, y in landmarks[list(points), :2]:
+        cv2.circle(near, (round(float(x)), round(float(y))), max(1, round(0.12 * unit)), 1, -1)
+    return np.asarray((near > 0) & (labels == FacePart.SKIN))
 
 
 def cut_line(landmarks: Landmarks, collar: Collar) -> float:
@@ -150,7 +183,7 @@ def paint(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, seen
     spread = local_mean(picture, valid.astype(np.float32), 0.04 * unit)
     away = cv2.distanceTransform((~valid).astype(np.uint8), cv2.DIST_L2, 3) / unit
     some = valid.sum() >= 0.02 * unit**2
-    settled: Field = np.clip(away / 0.55, 0, 1) if some else np.ones_like(away)
+    settled: Field = np.clip(away / 0.4, 0, 1) if some else np.ones_like(away)
     painted = spread + (tone - spread) * (settled * (2 - settled) * 0.85)[..., None]
     painted *= _shading(below, left, right, collar, settled, unit)[..., None]
     painted += _grain(picture, labels, unit)[..., None]
@@ -173,21 +206,17 @@ def _photographed(labels: LabelMap, seen: Mask, unit: float) -> Flags:
 
 def _tone(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, valid: Flags, unit: float) -> Field:
     """[3] the neck's own colour, mixed with the darkened face's where little of the neck is seen."""
-    reach = max(1, round(0.12 * unit))
-    cheeks = np.zeros(labels.shape, np.uint8)
-    for x, y in landmarks[list(CHEEKS), :2]:
-        cv2.circle(cheeks, (round(float(x)), round(float(y))), reach, 1, -1)
-    spot = (cheeks > 0) & (labels == FacePart.SKIN)
+    spot = _spot(landmarks, labels, CHEEKS, unit)
     face = np.median(image[spot], axis=0) if spot.any() else np.full(3, 160.0)
-    dark = face * 0.88
-    share = min(1.0, float(valid.sum()) / (0.5 * unit**2))
+    dark = face * 0.9
+    share = 0.5 * min(1.0, float(valid.sum()) / (0.5 * unit**2))
     if share == 0:
         return np.asarray(dark, np.float32)
     skin = image[valid].astype(np.float32)
-    bright = skin[skin.sum(axis=1) >= np.percentile(skin.sum(axis=1), 40)]
+    bright = skin[skin.sum(axis=1) >= np.percentile(skin.sum(axis=1), 60)]
     own = np.median(bright, axis=0)
     # A neck in its own chin's shadow is no measure for the skin below.
-    own = own * np.clip(0.8 * face.sum() / max(own.sum(), 1), 1, 1.25)
+    own = own * np.clip(0.85 * face.sum() / max(own.sum(), 1), 1, 1.5)
     return np.asarray(dark * (1 - share) + own * share, np.float32)
 
 
@@ -198,7 +227,7 @@ def _shading(below: Field, left: Field, right: Field, collar: Collar, settled: F
     across = np.clip(np.abs(columns - centre) / half, 0, 1)
     depth = np.arange(below.shape[0], dtype=np.float32)[:, None] - collar.top
     # A chest is flatter than a neck.
-    roundness = 0.26 * np.exp(-np.clip(depth, 0, None) / (0.8 * unit))
+    roundness = 0.22 * np.exp(-np.clip(depth, 0, None) / (0.8 * unit))
     side = 1 - roundness * across**2.5
     jaw = 1 - 0.2 * np.exp(-((np.clip(below, 0, None) / (0.3 * unit)) ** 2))
     return np.asarray(1 + (side * jaw - 1) * settled, np.float32)
