@@ -2,7 +2,7 @@
 
 Generating a face takes about a second, so nobody is generated just to be compared. The cast is a table of seeds
 with the skin tone, head turn and identity embedding of the face that each gives; it is made once per
-generator by `python -m graphs.casting`, which writes it beside this file.
+generator by `python -m graphs.cast_table`, which writes it beside this file.
 """
 
 from dataclasses import dataclass

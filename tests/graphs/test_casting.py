@@ -1,0 +1,69 @@
+"""The cast: a table that fits its generator, and offers that suit the person."""
+
+import numpy as np
+import pytest
+
+from deployments.roles import FaceSeed
+from graphs.casting import OFFERED, Look, draw, load_cast, rank, yaw
+from graphs.face_exchange import FaceExchange
+from graphs.face_view import Cutting
+from graphs.local import LocalRunner
+from modiste.face_mesh import neutral
+from modiste.image import Embedding, Landmarks
+
+
+def someone(index: int) -> Look:
+    cast = load_cast()
+    return Look(
+        tone=cast.tones[index].astype(np.float64),
+        yaw=float(cast.yaws[index]),
+        embedding=Embedding(cast.embeddings[index]),
+    )
+
+
+def test_the_table_is_whole() -> None:
+    cast = load_cast()
+    assert len(cast.seeds) == len(cast.tones) == len(cast.yaws) == len(cast.embeddings) >= 100
+    assert np.allclose(np.linalg.norm(cast.embeddings, axis=1), 1, atol=2e-3)
+    assert np.isfinite(cast.tones).all()
+
+
+def test_nobody_is_offered_as_their_own_double_and_tones_are_near() -> None:
+    cast = load_cast()
+    for index in range(0, len(cast.seeds), 7):
+        offered = rank(someone(index), cast)
+        assert len(set(offered)) == OFFERED
+        assert FaceSeed(seed=int(cast.seeds[index]), truncation=0.6) not in offered
+        rows = np.flatnonzero(np.isin(cast.seeds, [face.seed for face in offered]))
+        values = np.abs(cast.tones[rows, 2] - cast.tones[index, 2])
+        assert np.median(values) <= np.median(np.abs(cast.tones[:, 2] - cast.tones[index, 2]))
+
+
+def test_the_draw_repeats_itself_and_avoids_who_is_taken() -> None:
+    offered = rank(someone(3), load_cast())
+    assert draw(offered, 5, 0, set()) == draw(offered, 5, 0, set())
+    assert draw(offered, 5, 1, set(offered[:8])) == offered[8]
+    assert len({draw(offered, seed, 0, set()) for seed in range(20)}) == 3
+
+
+@pytest.mark.parametrize("degrees", [-40, 0, 25])
+def test_yaw_of_a_turned_head(degrees: float) -> None:
+    turn = np.radians(degrees)
+    rotation = np.array([[np.cos(turn), 0, -np.sin(turn)], [0, 1, 0], [np.sin(turn), 0, np.cos(turn)]])
+    assert yaw(Landmarks((neutral() @ rotation.T).astype(np.float32))) == pytest.approx(degrees, abs=0.5)
+
+
+class _Looks(FaceExchange[FaceSeed, Look]):
+    async def __call__(self, request: FaceSeed) -> Look:
+        face = await self.virtual_face(request, 320)
+        return await self.looks(Cutting(face.view.image, np.eye(2, 3)), face.view.landmarks, face.view.labels)
+
+
+@pytest.mark.weights
+async def test_the_table_describes_what_the_generator_makes() -> None:
+    cast = load_cast()
+    with LocalRunner() as runner:
+        look = await _Looks(runner.calls(_Looks))(FaceSeed(seed=int(cast.seeds[11]), truncation=0.6))
+    assert look.embedding @ cast.embeddings[11] > 0.995
+    assert np.allclose(look.tone, cast.tones[11], atol=[4, 0.04, 0.04])
+    assert abs(look.yaw - cast.yaws[11]) < 3
