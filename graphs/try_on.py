@@ -65,7 +65,7 @@ class TryOnRequest:
 
     person: RGBImage
     garment: RGBImage
-    options: TryOnOptions = TryOnOptions()
+    options: TryOnOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ class TryOn(Graph[TryOnRequest, TryOnResult]):
 
 def shrunk(photo: RGBImage) -> RGBImage:
     """At most WORK_SIDE pixels on the longer side."""
-    factor = WORK_SIDE / max(photo.shape[:2])
+    factor = WORK_SIDE / max(photo.shape[0], photo.shape[1])
     if factor >= 1:
         return photo
     return RGBImage(cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
@@ -170,7 +170,7 @@ def with_matte(labels: LabelMap, matte: Mask) -> LabelMap:
     garments = np.isin(labels, (BodyPart.UPPER_GARMENT, BodyPart.LOWER_GARMENT))
     if not missed.any() or not garments.any():
         return LabelMap(joined)
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(missed.astype(np.uint8))
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(missed.astype(np.uint8))
     small = stats[:, cv2.CC_STAT_AREA] < 30
     small[0] = True
     wanted = ~small[pieces]
@@ -190,7 +190,7 @@ def is_worn(labels: LabelMap) -> bool:
         (BodyPart.FACE, BodyPart.NECK, BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM, BodyPart.LEFT_LEG, BodyPart.RIGHT_LEG),
     )
     cloth = np.isin(labels, (BodyPart.UPPER_GARMENT, BodyPart.LOWER_GARMENT))
-    return bool(np.count_nonzero(skin) > 0.06 * max(1, np.count_nonzero(cloth)))
+    return int(np.count_nonzero(skin)) > 0.06 * max(1, int(np.count_nonzero(cloth)))
 
 
 def cut_worn(photo: RGBImage, worn: Dressed, category: Category | None) -> RGBAImage:

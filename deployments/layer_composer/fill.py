@@ -39,7 +39,7 @@ def backdrop(colour: Colour, free: NDArray[np.bool_]) -> Colour:
     soft = cv2.GaussianBlur(plate, (0, 0), 0.01 * max(free.shape))
     mix = cv2.GaussianBlur(hidden.astype(np.float32), (0, 0), 3)[..., None] * hidden[..., None]
     plate = plate + (soft - plate) * mix
-    return plate + grain(colour, free)[..., None] * hidden[..., None]
+    return np.asarray(plate + grain(colour, free)[..., None] * hidden[..., None], np.float32)
 
 
 def grain(colour: Colour, known: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -49,4 +49,4 @@ def grain(colour: Colour, known: NDArray[np.bool_]) -> NDArray[np.float32]:
     # Edges are no grain: the median of the deviations leaves them out.
     strength = float(np.median(np.abs(fine))) * 1.4 if fine.size else 0.0
     noise = np.random.default_rng(0).standard_normal(known.shape).astype(np.float32)
-    return min(strength, 2.5) * cv2.GaussianBlur(noise, (0, 0), 0.7) * 1.8
+    return np.asarray(min(strength, 2.5) * cv2.GaussianBlur(noise, (0, 0), 0.7) * 1.8, np.float32)

@@ -36,7 +36,7 @@ def _without_lines(
     factor = min(1.0, 120 / unit)
     small = cv2.resize(np.where(known, grey, level), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     median = cv2.medianBlur(np.clip(small, 0, 255).astype(np.uint8), 11)
-    return cv2.resize(median, grey.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    return np.asarray(cv2.resize(median, grey.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _smooth(grey: NDArray[np.float32], known: NDArray[np.bool_], sigma: float) -> NDArray[np.float32]:
@@ -50,11 +50,11 @@ def roundness(alpha: NDArray[np.float32], unit: float) -> NDArray[np.float32]:
     depth = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     rim = np.clip(depth / (0.1 * unit), 0, 1)
     shade: NDArray[np.float32] = (0.88 + 0.12 * np.sqrt(rim)).astype(np.float32)
-    return cv2.GaussianBlur(shade, (0, 0), 0.008 * unit)
+    return np.asarray(cv2.GaussianBlur(shade, (0, 0), 0.008 * unit), np.float32)
 
 
 def contact(front: NDArray[np.float32], unit: float, strength: float) -> NDArray[np.float32]:
     """Soft shadow that something in front (0-1 mask) throws on what lies behind; 1 where there is none."""
     spread = cv2.GaussianBlur(front, (0, 0), 0.02 * unit)
     shifted = cv2.warpAffine(spread, np.array([[1, 0, 0], [0, 1, 0.012 * unit]], np.float32), front.shape[::-1])
-    return 1 - strength * np.clip(shifted, 0, 1) * (1 - front)
+    return np.asarray(1 - strength * np.clip(shifted, 0, 1) * (1 - front), np.float32)

@@ -38,7 +38,7 @@ class LayerComposer(GarmentSynthesis):
         labels = skin.without_cloth(x.image, x.person.labels, _old(x.person.labels, warped))
         solid = (labels != BodyPart.BACKGROUND) | (x.person.person > 20)
         old = _old(labels, warped)
-        alpha = warped.layer[..., 3].astype(np.float32) / 255
+        alpha = (warped.layer[..., 3] / np.float32(255)).astype(np.float32)
         front = _front(labels, warped, x.tuck)
 
         size = max(3, round(0.02 * warped.unit) | 1)
@@ -56,7 +56,11 @@ class LayerComposer(GarmentSynthesis):
         canvas = bared * np.where(solid, shadow, 1)[..., None]
         cloth = _lit(colour, old, warped.layer[..., :3].astype(np.float32), alpha, front, warped.unit)
         canvas = canvas + (cloth - canvas) * alpha[..., None]
-        over = _soft(painted & (warped.pieces <= 1) & (warped.covered == 0)) if warped.category != "lower" else np.zeros_like(alpha)
+        over = (
+            _soft(painted & (warped.pieces <= 1) & (warped.covered == 0))
+            if warped.category != "lower"
+            else np.zeros_like(alpha)
+        )
         canvas = canvas + (bared - canvas) * over[..., None]
         canvas = canvas + (colour - canvas) * front[..., None]
         changed = (gone > 0) | (alpha > 0)
@@ -110,6 +114,8 @@ def _front(labels: LabelMap, warped: WarpedGarment, tuck: str) -> NDArray[np.flo
     over = np.isin(labels, (BodyPart.HAIR, BodyPart.FACE))
     for part, sleeve in ARMS:
         over |= (labels == part) & (warped.pieces != sleeve) & ((warped.pieces != 1) | (warped.covered == 0))
+    # A hand before the body is sometimes taken for the neck's skin, what it holds for something else.
+    over |= np.isin(labels, (BodyPart.NECK, BodyPart.OTHER)) & (warped.bare == BodyPart.OTHER)
     if warped.category == "upper" and tuck == "in":
         over |= labels == BodyPart.LOWER_GARMENT
     if warped.category == "lower" and tuck != "in":

@@ -41,7 +41,8 @@ def without_cloth(image: RGBImage, labels: LabelMap, old: NDArray[np.bool_]) -> 
     if float(np.mean(np.linalg.norm(lab[inner] - cloth, axis=1))) > 18 or float(np.linalg.norm(cloth - bare)) < 35:
         return labels
     to_cloth, to_skin = (np.linalg.norm(lab - colour, axis=2) for colour in (cloth, bare))
-    edge = arms & ~sure & (to_cloth < 0.7 * to_skin) & (cv2.dilate(old.astype(np.uint8), np.ones((25, 25))) > 0)
+    like_cloth = (~sure & (to_cloth < 0.7 * to_skin)) | (to_cloth < 0.35 * to_skin)
+    edge = arms & like_cloth & (cv2.dilate(old.astype(np.uint8), np.ones((25, 25))) > 0)
     values, counts = np.unique(labels[inner], return_counts=True)
     cleaned = labels.copy()
     cleaned[edge] = values[np.argmax(counts)]
@@ -88,7 +89,7 @@ def paint(
 
 def _near(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
     size = max(3, round(0.08 * max(area.shape)) | 1)
-    return cv2.dilate(area.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
+    return np.asarray(cv2.dilate(area.astype(np.uint8), np.ones((size, size), np.uint8)) > 0)
 
 
 def _roundness(area: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -97,4 +98,6 @@ def _roundness(area: NDArray[np.bool_]) -> NDArray[np.float32]:
     widest = cv2.dilate(depth, np.ones((3, 3), np.uint8), iterations=max(2, round(0.02 * max(area.shape))))
     across = np.clip(depth / np.maximum(widest, 1.0), 0, 1)
     shape = np.sqrt(np.clip(1 - (1 - across) ** 2, 0, 1))
-    return cv2.GaussianBlur((0.72 + 0.32 * shape).astype(np.float32), (0, 0), 0.003 * max(area.shape))
+    return np.asarray(
+        cv2.GaussianBlur((0.72 + 0.32 * shape).astype(np.float32), (0, 0), 0.003 * max(area.shape)), np.float32
+    )

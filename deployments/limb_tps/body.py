@@ -1,37 +1,26 @@
 """Where a garment can lie on a person: shoulder line, sides at every height, arms and legs as strips."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
-from scipy.sparse import diags_array
-from scipy.sparse.linalg import spsolve
 
-from deployments.limb_tps.limbs import STEPS, Limb, trace
-from modiste.errors import CannotFit, PersonTooSmall
+from deployments.limb_tps.joints import alike, trace_arm, trace_legs, trunk_joints
+from deployments.limb_tps.limbs import Limb
+from deployments.limb_tps.trunk import body_armpit, shoulder_cap, shoulder_lines, shoulder_tip, torso_sides
 from modiste.geometry import Points
 from modiste.image import Keypoints, LabelMap, Mask
-from modiste.labels import JOINT, BodyPart
-
-SIDES = ("right", "left")
-"""The person's right is on the viewer's left: index 0."""
-MIN_SHOULDERS = 60.0
-"""Smallest distance between the shoulder joints, pixels."""
-CAP_END = 0.3
-"""Reach along the arm at which the rounding of the shoulder ends."""
-SEEN = 0.3
-"""Keypoint score from which a joint is believed."""
+from modiste.labels import BodyPart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
     """All in the person's picture; index 0 of pairs is the viewer's left.
 
-    shoulders: collar point to tip, [8, 2] each; caps: tip to the arm's outer side at CAP_END; armpits: [2]; sides: x per picture row from `top`, [2, rows];
-    under: how much farther out the cloth goes under an arm that touches the body, [2, rows], pixels;
-    unit: distance between the shoulder tips, pixels
+    shoulders: collar point to tip, [8, 2] each; caps: tip to the arm's outer side, [10, 2] each; armpits: [2] each
+    sides:     x per picture row from `top`, [2, rows]
+    under:     how much farther out the cloth goes under an arm that touches the body, [2, rows], pixels
+    unit:      distance between the shoulder tips, pixels
     """
 
     shoulders: tuple[Points, Points]
@@ -48,12 +37,12 @@ class Body:
     def side(self, index: int, y: NDArray[np.float32]) -> NDArray[np.float32]:
         """x of the torso's outline at some heights."""
         rows = np.arange(self.top, self.top + self.sides.shape[1])
-        return np.interp(y, rows, self.sides[index]).astype(np.float32)
+        return np.asarray(np.interp(y, rows, self.sides[index]), np.float32)
 
     def margin(self, index: int, y: NDArray[np.float32]) -> NDArray[np.float32]:
         """Cloth under an arm beyond the outline, pixels."""
         rows = np.arange(self.top, self.top + self.sides.shape[1])
-        return np.interp(y, rows, self.under[index]).astype(np.float32)
+        return np.asarray(np.interp(y, rows, self.under[index]), np.float32)
 
 
 def find_body(labels: LabelMap, keypoints: Keypoints, person: Mask) -> Body:
@@ -61,261 +50,27 @@ def find_body(labels: LabelMap, keypoints: Keypoints, person: Mask) -> Body:
 
     raises: CannotFit, PersonTooSmall
     """
-    shoulders, hips = _trunk(keypoints)
-    height, width = labels.shape
+    shoulders, hips = trunk_joints(keypoints)
     joint_width = float(np.linalg.norm(shoulders[0] - shoulders[1]))
     solid = (labels != BodyPart.BACKGROUND) | (person > 127)
-    arms = _alike(*(_arm(side, labels, keypoints, solid, shoulders, joint_width) for side in (0, 1)))
-    tips = [_tip(shoulders[side], shoulders[1 - side], solid, joint_width) for side in (0, 1)]
+    arms = alike(*(trace_arm(side, labels, keypoints, solid, shoulders, joint_width) for side in (0, 1)))
+    tips = [shoulder_tip(shoulders[side], shoulders[1 - side], solid, joint_width) for side in (0, 1)]
     unit = float(np.linalg.norm(tips[0] - tips[1]))
-    lines = _shoulder_lines(tips, shoulders, keypoints, labels, solid, unit)
-    armpits = tuple(_armpit(arms[side], shoulders[side], unit) for side in (0, 1))
+    lines = shoulder_lines(tips, labels, solid, unit)
+    armpits = tuple(body_armpit(arms[side], shoulders[side], unit) for side in (0, 1))
     top = int(min(a[1] for a in armpits))
     bottom = int(max(hips[:, 1].max() + 0.9 * unit, top + 1.9 * unit))
-    sides, under = _sides(top, bottom, arms, labels, solid, shoulders, hips, armpits, unit)  # type: ignore[arg-type]
-    legs = tuple(_leg(side, labels, keypoints, solid, hips, unit) for side in (0, 1))
+    sides, under = torso_sides(top, bottom, arms, labels, solid, shoulders, hips, armpits, unit)  # type: ignore[arg-type]
+    legs = trace_legs(labels, keypoints, solid, hips, unit)
     return Body(
         shoulders=lines,
-        caps=tuple(_cap(arms[side], shoulders[side], tips[side], solid) for side in (0, 1)),  # type: ignore[arg-type]
+        caps=tuple(shoulder_cap(arms[side], shoulders[side], tips[side], solid) for side in (0, 1)),  # type: ignore[arg-type]
         armpits=armpits,  # type: ignore[arg-type]
         top=top,
         sides=sides,
         under=under,
         arms=arms,
-        legs=legs,  # type: ignore[arg-type]
+        legs=legs,
         hips=hips,
         unit=unit,
     )
-
-
-def _joint(keypoints: Keypoints, name: str) -> Points | None:
-    x, y, score = keypoints[JOINT[name]]
-    return np.array([x, y], np.float32) if score >= SEEN else None
-
-
-def _trunk(keypoints: Keypoints) -> tuple[Points, Points]:
-    """Shoulder and hip joints [2, 2], the hips guessed from the usual proportion where not seen."""
-    found = [_joint(keypoints, f"{side}_shoulder") for side in SIDES]
-    if found[0] is None or found[1] is None:
-        raise CannotFit("expected a person with both shoulders in the picture, got one without")
-    shoulders = np.stack([found[0], found[1]])
-    across = shoulders[1] - shoulders[0]
-    if across[0] <= 0:
-        raise CannotFit("expected a person seen from the front, got a back view")
-    joint_width = float(np.linalg.norm(across))
-    if joint_width < MIN_SHOULDERS:
-        raise PersonTooSmall(
-            f"expected at least {MIN_SHOULDERS:.0f} pixels between the shoulders, got {joint_width:.0f}"
-        )
-    if abs(across[1]) > 0.45 * across[0]:
-        raise CannotFit("expected an upright person, got one who leans far to a side")
-    down = np.array([-across[1], across[0]]) / joint_width
-    centre = shoulders.mean(axis=0)
-    hips = [_joint(keypoints, f"{side}_hip") for side in SIDES]
-    if hips[0] is not None and hips[1] is not None:
-        both = np.stack([hips[0], hips[1]])
-        torso = float(np.linalg.norm(both.mean(axis=0) - centre))
-        if torso > 2.6 * joint_width:
-            raise CannotFit("expected a person seen from the front, got a side view")
-        if torso > 0.9 * joint_width and both[1, 0] > both[0, 0]:
-            return shoulders, both
-    middle = centre + down * 1.45 * joint_width
-    return shoulders, np.stack([middle - 0.3 * across, middle + 0.3 * across]).astype(np.float32)
-
-
-def _arm(
-    side: int,
-    labels: LabelMap,
-    keypoints: Keypoints,
-    solid: NDArray[np.bool_],
-    shoulders: Points,
-    joint_width: float,
-) -> Limb:
-    elbow, wrist = (_joint(keypoints, f"{SIDES[side]}_{name}") for name in ("elbow", "wrist"))
-    start = shoulders[side]
-    if elbow is None:
-        elbow = (start + np.array([(-1, 1)[side] * 0.1, 0.85]) * joint_width).astype(np.float32)
-    if wrist is None:
-        wrist = (elbow + (elbow - start) * 0.85).astype(np.float32)
-    usual = np.interp(np.linspace(0, 2, STEPS), [0, 0.5, 1, 1.4, 2], [0.185, 0.17, 0.14, 0.13, 0.085]) * joint_width
-    part = (BodyPart.RIGHT_ARM, BodyPart.LEFT_ARM)[side]
-    return trace((start, elbow, wrist), solid, labels == part, (-1.0, 1.0)[side], usual, (0.55, 1.6))
-
-
-def _alike(first: Limb, second: Limb) -> tuple[Limb, Limb]:
-    """Arms of one girth: the thicker one is slimmed from its inner side, which the body may have joined."""
-    girth = min(float(np.median(first.radius)), float(np.median(second.radius)))
-    arms = []
-    for arm in (first, second):
-        factor = min(1.0, 1.08 * girth / float(np.median(arm.radius)))
-        radius = (arm.radius * factor).astype(np.float32)
-        axis = (arm.axis + arm.normal * (arm.radius - radius)[:, None]).astype(np.float32)
-        arms.append(replace(arm, axis=axis, radius=radius))
-    return arms[0], arms[1]
-
-
-def _leg(
-    side: int, labels: LabelMap, keypoints: Keypoints, solid: NDArray[np.bool_], hips: Points, unit: float
-) -> Limb:
-    knee, ankle = (_joint(keypoints, f"{SIDES[side]}_{name}") for name in ("knee", "ankle"))
-    hip = hips[side]
-    if knee is None:
-        knee = (hip + np.array([0, 1.15 * unit])).astype(np.float32)
-    if ankle is None:
-        ankle = (knee + (knee - hip)).astype(np.float32)
-    usual = np.interp(np.linspace(0, 2, STEPS), [0, 0.5, 1, 1.4, 2], [0.26, 0.22, 0.16, 0.15, 0.1]) * unit
-    part = (BodyPart.RIGHT_LEG, BodyPart.LEFT_LEG)[side]
-    return trace((hip, knee, ankle), solid, labels == part, (-1.0, 1.0)[side], usual, (0.55, 1.7))
-
-
-def _tip(shoulder: Points, other: Points, solid: NDArray[np.bool_], joint_width: float) -> NDArray[np.float32]:
-    """The outline above and outside the shoulder joint."""
-    outward = (shoulder - other) / joint_width
-    up = np.array([outward[1], -outward[0]]) * (1 if outward[0] > 0 else -1)
-    reaches = []
-    for angle in np.radians([55, 62, 70, 78]):
-        direction = outward * np.cos(angle) + up * np.sin(angle)
-        steps = np.linspace(0.02, 0.4, 60) * joint_width
-        points = shoulder + direction * steps[:, None]
-        x = np.clip(np.round(points[:, 0]).astype(int), 0, solid.shape[1] - 1)
-        y = np.clip(np.round(points[:, 1]).astype(int), 0, solid.shape[0] - 1)
-        outside = np.flatnonzero(~solid[y, x])
-        if len(outside):
-            reaches.append(float(steps[outside[0]]))
-    reach = float(np.clip(np.median(reaches), 0.06 * joint_width, 0.26 * joint_width)) if reaches else 0.16 * joint_width
-    direction = outward * np.cos(np.radians(62)) + up * np.sin(np.radians(62))
-    return (shoulder + direction * reach).astype(np.float32)
-
-
-def _cap(arm: Limb, joint: Points, tip: NDArray[np.float32], solid: NDArray[np.bool_]) -> Points:
-    """The outline around the shoulder, an arc about its joint where it is not to be seen."""
-    points, normals, radii = arm.at(CAP_END)
-    end = points[0] + normals[0] * radii[0] * 1.03
-    a, b = tip - joint, end - joint
-    first = np.arctan2(a[1], a[0])
-    turn = (np.arctan2(b[1], b[0]) - first + np.pi) % (2 * np.pi) - np.pi
-    t = np.linspace(0, 1, 10)
-    radius = np.hypot(*a) + (np.hypot(*b) - np.hypot(*a)) * t
-    ways = np.stack([np.cos(first + turn * t), np.sin(first + turn * t)], axis=1)
-    steps = np.linspace(0.6, 1.25, 40)
-    rays = joint + ways[:, None] * (radius[:, None] * steps)[..., None]
-    x = np.clip(np.round(rays[..., 0]).astype(int), 0, solid.shape[1] - 1)
-    y = np.clip(np.round(rays[..., 1]).astype(int), 0, solid.shape[0] - 1)
-    for i, line in enumerate(solid[y, x]):
-        if 0 < i < len(t) - 1 and line[0] and not line.all():
-            radius[i] *= steps[int(np.argmin(line))] * 1.01
-    radius = gaussian_filter1d(radius, 1.0, mode="nearest")
-    arc: Points = (joint + ways * radius[:, None]).astype(np.float32)
-    arc[0], arc[-1] = tip, end
-    return arc
-
-
-def _shoulder_lines(
-    tips: list[NDArray[np.float32]],
-    shoulders: Points,
-    keypoints: Keypoints,
-    labels: LabelMap,
-    solid: NDArray[np.bool_],
-    unit: float,
-) -> tuple[Points, Points]:
-    """Collar point to tip on both sides, following the outline where hair does not hide it."""
-    across = (tips[1] - tips[0]) / unit
-    up = np.array([across[1], -across[0]])
-    neck = (labels == BodyPart.NECK) | (labels == BodyPart.FACE)
-    head = neck | (labels == BodyPart.HAIR)
-    middle = (tips[0] + tips[1]) / 2
-    near = neck[max(0, int(middle[1] - 0.32 * unit)) : max(1, int(middle[1] - 0.08 * unit))]
-    columns = np.flatnonzero(near.any(axis=0))
-    if len(columns):
-        centre = float(np.clip((columns[0] + columns[-1]) / 2, middle[0] - 0.12 * unit, middle[0] + 0.12 * unit))
-        middle = middle + across * (centre - middle[0]) * 0.7
-    lines = []
-    for side, sign in ((0, -1), (1, 1)):
-        usual = middle + sign * across * 0.2 * unit + up * 0.13 * unit
-        points = []
-        for t in np.linspace(0, 1, 8):
-            guess = usual + (tips[side] - usual) * t
-            x = int(np.clip(round(float(guess[0])), 0, solid.shape[1] - 1))
-            low, high = (int(np.clip(guess[1] + d * unit, 0, solid.shape[0] - 1)) for d in (-0.09, 0.09))
-            column = solid[low : high + 1, x] & ~head[low : high + 1, x]
-            covered = head[low : high + 1, x].any()
-            first = np.flatnonzero(column)
-            y = low + float(first[0]) if len(first) and first[0] > 0 and not covered else np.nan
-            points.append((x, y, guess[1]))
-        measured = np.array(points, np.float64)
-        offset = measured[:, 1] - measured[:, 2]
-        known = np.isfinite(offset)
-        filled = np.interp(np.arange(8), np.flatnonzero(known), offset[known]) if known.sum() >= 2 else np.zeros(8)
-        filled[-1] = 0.0
-        line = np.column_stack([measured[:, 0], measured[:, 2] + 0.8 * filled])
-        line[-1] = tips[side]
-        lines.append(line.astype(np.float32))
-    return lines[0], lines[1]
-
-
-def _armpit(arm: Limb, shoulder: Points, unit: float) -> NDArray[np.float32]:
-    point, normal, radius = arm.at(0.42)
-    inner = point[0] - normal[0] * radius[0]
-    # An armpit is under the joint, however the arm is held.
-    drop = float(np.clip(inner[1] - shoulder[1], 0.2 * unit, 0.36 * unit))
-    inward = float(np.clip(abs(inner[0] - shoulder[0]), 0.0, 0.12 * unit)) * np.sign(inner[0] - shoulder[0])
-    return np.array([shoulder[0] + inward, shoulder[1] + drop], np.float32)
-
-
-def _sides(
-    top: int,
-    bottom: int,
-    arms: tuple[Limb, Limb],
-    labels: LabelMap,
-    solid: NDArray[np.bool_],
-    shoulders: Points,
-    hips: Points,
-    armpits: tuple[Points, Points],
-    unit: float,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """x of the torso's outline per row, smoothed across rows that arms or the picture's end hide, and how far the
-    cloth goes on under a touching arm."""
-    height, width = labels.shape
-    strips = np.zeros(labels.shape, np.uint8)
-    for arm in arms:
-        for a, b, r in zip(arm.axis[3:-1], arm.axis[4:], arm.radius[4:], strict=True):
-            ends = [tuple(int(round(float(v))) for v in p) for p in (a, b)]
-            cv2.line(strips, ends[0], ends[1], 1, max(1, int(2 * r)))
-    arm_skin = np.isin(labels, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM))
-    rows = np.arange(top, bottom)
-    sides, under = np.empty((2, len(rows)), np.float32), np.zeros((2, len(rows)), np.float32)
-    shoulder_middle, hip_middle = shoulders.mean(axis=0), hips.mean(axis=0)
-    for side, sign in ((0, -1), (1, 1)):
-        x, weight = np.empty(len(rows)), np.zeros(len(rows))
-        for i, y in enumerate(rows):
-            t = np.clip((y - shoulder_middle[1]) / max(hip_middle[1] - shoulder_middle[1], 1), 0, 1.2)
-            middle = shoulder_middle[0] + (hip_middle[0] - shoulder_middle[0]) * t
-            usual = middle + sign * unit * float(np.interp(t, [0.2, 0.65, 1.0], [0.42, 0.36, 0.42]))
-            x[i] = usual
-            if y >= height:
-                continue
-            start = int(np.clip(middle + sign * 0.1 * unit, 0, width - 1))
-            line = slice(start, None) if sign > 0 else slice(start, None, -1)
-            person, hidden = solid[y, line], (strips[y, line] > 0) | arm_skin[y, line]
-            stop = np.flatnonzero(~person | hidden)
-            if not len(stop) or abs(stop[0]) < 2:
-                continue
-            if hidden[stop[0]] and person[stop[0] : stop[0] + 3].all():
-                under[side, i] = 0.07 * unit
-            found = start + sign * (stop[0] - 1)
-            if abs(found - usual) > 0.3 * unit:
-                continue
-            x[i] = found
-            weight[i] = 0.12 if hidden[stop[0]] else 1.0
-        x[0], weight[0] = armpits[side][0], 3.0
-        sides[side] = _smooth(x, weight + 1e-3, (0.05 * unit) ** 4)
-        under[side] = gaussian_filter1d(under[side], 0.04 * unit)
-    return sides, under
-
-
-def _smooth(values: NDArray[np.float64], weight: NDArray[np.float64], stiffness: float) -> NDArray[np.float32]:
-    """Whittaker smoother: close to the values by weight, small second differences."""
-    n = len(values)
-    second = diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(n - 2, n))
-    system = diags_array(weight) + stiffness * (second.T @ second)
-    return np.asarray(spsolve(system.tocsc(), weight * values), np.float32)

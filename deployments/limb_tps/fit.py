@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.limb_tps.body import CAP_END, Body
+from deployments.limb_tps.body import Body
 from deployments.limb_tps.limbs import Limb
 from deployments.limb_tps.outline import COUNT
 from deployments.limb_tps.shapes import (
@@ -17,6 +17,7 @@ from deployments.limb_tps.shapes import (
     length,
     resample,
 )
+from deployments.limb_tps.trunk import CAP_END
 from modiste.errors import CannotFit
 from modiste.geometry import similarity, transform
 
@@ -77,7 +78,7 @@ def _armpit(half: Half, body: Body, side: int, collar: float, rise: float, stret
     y = float(np.clip(lower, own[1], own[1] + 0.35 * body.unit))
     if y < own[1] + 0.06 * body.unit:
         return own
-    return np.array([float(body.side(side, np.float32([y]))[0]), y], np.float32)
+    return np.array([float(body.side(side, np.array([y], np.float32))[0]), y], np.float32)
 
 
 def _shoulder(half: Half, body: Body, side: int, width: float) -> Polyline:
@@ -115,7 +116,7 @@ def _side(
 
 
 def _middle(body: Body, y: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (body.side(0, y) + body.side(1, y)) / 2
+    return np.asarray((body.side(0, y) + body.side(1, y)) / 2, np.float32)
 
 
 def _follow(curve: Polyline, first: NDArray[np.float32], last: NDArray[np.float32]) -> Polyline:
@@ -167,9 +168,11 @@ def fit_trousers(garment: TrousersShape, body: Body, waist_row: float, crotch: N
         # A leg down to the ankle is about 2.9 times as long as the rise.
         reach = float(np.clip(0.25 + 1.75 * inside / 2.7, 0.35, 2.0))
         flat = np.linalg.norm(leg.outer - leg.inner, axis=1) / 2
-        scale = float(np.linalg.norm(waist[0] - waist[-1])) / max(float(np.linalg.norm(garment.waist[0] - garment.waist[-1])), 1)
+        scale = float(np.linalg.norm(waist[0] - waist[-1])) / max(
+            float(np.linalg.norm(garment.waist[0] - garment.waist[-1])), 1
+        )
         v = np.linspace(0, 1, COUNT)
-        start = _reach_of_row(limb, float(crotch[1]))
+        start = reach_of_row(limb, float(crotch[1]))
         points, normals, radii = limb.at(start + v * (reach - start))
         width = np.clip(flat * scale * WORN, 1.03 * radii, 1.5 * radii)
         inner = points - normals * width[:, None]
@@ -194,9 +197,10 @@ def _by_share(line: Polyline, split: int, share: float) -> Polyline:
     return np.stack(points).astype(np.float32)
 
 
-def _reach_of_row(limb: Limb, row: float) -> float:
+def reach_of_row(limb: Limb, row: float) -> float:
+    """How far along a limb a picture row is: 0 = hip, 1 = knee, 2 = ankle."""
     below = np.flatnonzero(limb.axis[:, 1] >= row)
-    return 2 * float(below[0]) / (len(limb.axis) - 1) if len(below) else 0.2
+    return 2 * float(below[0]) / (len(limb.axis) - 1) if len(below) else 2.0
 
 
 def _hip_line(body: Body, side: int, corner: NDArray[np.float32], row: float, end: NDArray[np.float32]) -> Polyline:
@@ -208,7 +212,7 @@ def _hip_line(body: Body, side: int, corner: NDArray[np.float32], row: float, en
 
 
 def _waist(curve: Polyline, body: Body, row: float) -> Polyline:
-    y = np.float32([row])
+    y = np.array([row], np.float32)
     ends = [np.array([float(body.side(side, y)[0]), row], np.float32) for side in (0, 1)]
     return _follow(curve, ends[0], ends[1])
 
@@ -230,6 +234,4 @@ def fit_skirt(garment: SkirtShape, body: Body, waist_row: float) -> SkirtShape:
         x = middle + sign * np.where(over_hips, np.maximum(fitted, own * 0.9), own)
         x[0] = waist[(0, -1)[side], 0]
         sides.append(np.column_stack([x, y]).astype(np.float32))
-    return SkirtShape(
-        waist=waist, sides=(sides[0], sides[1]), hem=_follow(garment.hem, sides[0][-1], sides[1][-1])
-    )
+    return SkirtShape(waist=waist, sides=(sides[0], sides[1]), hem=_follow(garment.hem, sides[0][-1], sides[1][-1]))

@@ -37,10 +37,8 @@ def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
     # Under a hood the opening is small, and what the hood hides is no edge of it.
     hooded = float(np.min(_below(shape.collar, first, last))) < -HOOD * width
     found = []
-    for depth in DEPTHS[(outline_dip - 0.02 <= DEPTHS) & (DEPTHS <= (0.16 if hooded else 1.0))]:
-        lines = [
-            _curve(first, last, depth * width, roundness, share) for roundness in ROUNDNESS for share in SHARES
-        ]
+    for depth in DEPTHS[(outline_dip - 0.02 <= DEPTHS) & ((0.16 if hooded else 1.0) >= DEPTHS)]:
+        lines = [_curve(first, last, depth * width, roundness, share) for roundness in ROUNDNESS for share in SHARES]
         steps = [
             _step(lab, cutout.texture[..., 3], line[3:-3], band) * _lining(lab, line, first, last, cloth)
             for line in lines

@@ -144,8 +144,8 @@ def lay(texture: RGBAImage, pieces: list[Piece], height: int, width: int) -> tup
         premultiplied[rows, columns] = premultiplied[rows, columns] * under[..., None] + colour * alpha[..., None]
         covered[rows, columns] = covered[rows, columns] * under + alpha
         owner[rows, columns][alpha > 0.5] = piece.value
-    colour = premultiplied / np.maximum(covered, 1e-3)[..., None]
-    layer = np.dstack([np.clip(colour, 0, 255), covered * 255])
+    straight = premultiplied / np.maximum(covered, 1e-3)[..., None]
+    layer = np.dstack([np.clip(straight, 0, 255), covered * 255])
     return RGBAImage(np.rint(layer).astype(np.uint8)), LabelMap(owner)
 
 
@@ -159,6 +159,17 @@ def close_gaps(layer: RGBAImage, pieces: LabelMap, target: TopShape) -> None:
     area = np.zeros(pieces.shape, np.uint8)
     cv2.fillPoly(area, [np.round(body).astype(np.int32)], 1)
     _run_on(layer, pieces, (area > 0) & (layer[..., 3] < 250))
+
+
+def close_legs(layer: RGBAImage, pieces: LabelMap, target: TrousersShape, person: NDArray[np.bool_]) -> None:
+    """Fill, in place, what is open between trouser legs where the person's own legs touch."""
+    left, right = target.legs
+    between = np.zeros(pieces.shape, np.uint8)
+    outline = np.concatenate([left.outer, right.outer[::-1]])
+    cv2.fillPoly(between, [np.round(outline).astype(np.int32)], 1)
+    gap = (between > 0) & person & (layer[..., 3] < 250)
+    cloth = cv2.dilate((layer[..., 3] > 250).astype(np.uint8), np.ones((3, 3), np.uint8), iterations=12) > 0
+    _run_on(layer, pieces, gap & cloth)
 
 
 def reach_skin(layer: RGBAImage, pieces: LabelMap, hidden: NDArray[np.bool_], most: float) -> None:
@@ -223,4 +234,4 @@ def _filled(outline: Polyline, height: int, width: int, origin: NDArray[np.float
     shifted = np.round((outline - origin) * 16).astype(np.int32)
     cv2.fillPoly(mask, [shifted], 255, cv2.LINE_AA, 4)
     size = 2 * int(grow) + 1
-    return cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    return np.asarray(cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))), np.uint8)

@@ -88,7 +88,8 @@ def _best_mirror(mask: Mask, tilts: NDArray[np.int_] | NDArray[np.float64]) -> t
         for shift in np.arange(-8, 9):
             axis = middle + shift / 2
             mirrored = _mirror(turned, axis)
-            overlap = np.count_nonzero(turned & mirrored) / max(1, np.count_nonzero(turned | mirrored))
+            union = int(np.count_nonzero(turned | mirrored))
+            overlap = int(np.count_nonzero(turned & mirrored)) / max(1, union)
             # A straight garment stays straight: small tilts must pay for themselves.
             score = overlap - 0.0012 * abs(float(tilt))
             if score > best[2]:
@@ -110,9 +111,10 @@ def _turn(garment: RGBAImage, solid: Mask, tilt: float) -> tuple[RGBAImage, Mask
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), tilt, 1.0)
     points = cv2.findNonZero(solid).reshape(-1, 2).astype(np.float64) @ matrix[:, :2].T + matrix[:, 2]
     low, high = points.min(axis=0), points.max(axis=0)
-    scale = WORK_SIZE / float(max(high - low) * (1 + 2 * MARGIN))
-    matrix = scale * np.column_stack([matrix[:, :2], matrix[:, 2] - low + MARGIN * max(high - low)])
-    size = tuple(int(np.ceil(v)) for v in scale * (high - low + 2 * MARGIN * max(high - low)))
+    longest = float((high - low).max())
+    scale = WORK_SIZE / (longest * (1 + 2 * MARGIN))
+    matrix = scale * np.column_stack([matrix[:, :2], matrix[:, 2] - low + MARGIN * longest])
+    size = tuple(int(np.ceil(v)) for v in scale * (high - low + 2 * MARGIN * longest))
     kept = cv2.dilate(solid, np.ones((5, 5), np.uint8))
     colour = np.dstack([garment[..., :3], np.minimum(garment[..., 3], kept)])
     if scale < 0.5:

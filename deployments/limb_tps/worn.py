@@ -5,10 +5,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from deployments.limb_tps.body import CAP_END, Body
+from deployments.limb_tps.body import Body
 from deployments.limb_tps.limbs import Limb
 from deployments.limb_tps.outline import COUNT
 from deployments.limb_tps.shapes import Half, Polyline, Sleeve, TopShape, resample
+from deployments.limb_tps.trunk import CAP_END
 from modiste.errors import CannotFit
 from modiste.image import LabelMap
 from modiste.labels import BodyPart
@@ -83,9 +84,7 @@ def _sleeve(body: Body, side: int, labels: LabelMap, cloth: NDArray[np.bool_]) -
     outer = np.concatenate([cap, _edge(arm, np.linspace(CAP_END, reach, COUNT)[1:], 1.0, cloth)])
     inner = _edge(arm, np.linspace(pit, reach, COUNT), -1.0, cloth)
     inner[0] = armpit
-    return Sleeve(
-        outer=resample(outer.astype(np.float32), COUNT), inner=inner.astype(np.float32), reach=float(reach)
-    )
+    return Sleeve(outer=resample(outer.astype(np.float32), COUNT), inner=inner.astype(np.float32), reach=float(reach))
 
 
 def _edge(arm: Limb, reach: NDArray[np.float64], sign: float, cloth: NDArray[np.bool_]) -> Polyline:
@@ -129,9 +128,7 @@ def _opening(ends: tuple[Polyline, Polyline], labels: LabelMap, cloth: NDArray[n
 
 def _check_view(halves: tuple[Half, Half], labels: LabelMap) -> None:
     """Refuse a garment of which arms, hair or hands hide too much."""
-    outline = np.concatenate(
-        [halves[0].shoulder, halves[1].shoulder[::-1], halves[1].side, halves[0].side[::-1]]
-    )
+    outline = np.concatenate([halves[0].shoulder, halves[1].shoulder[::-1], halves[1].side, halves[0].side[::-1]])
     front = np.zeros(labels.shape, np.uint8)
     cv2.fillPoly(front, [np.round(outline).astype(np.int32)], 1)
     hidden = (front > 0) & np.isin(labels, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM, BodyPart.HAIR, BodyPart.OTHER))

@@ -1,0 +1,67 @@
+"""What kind of garment an outline is."""
+
+import numpy as np
+
+from deployments.limb_tps.half_outline import Chain, find_armpits
+from deployments.limb_tps.shapes import DEPTHS_PER_WIDTH, Kind, TopShape
+
+DRESS_LENGTH = 1.85
+"""Collar to hem over chest width, above which a garment with sleeves is a dress."""
+DRESS_SLIMNESS = 1.65
+"""Height over width, above which a garment without sleeves is a dress."""
+
+
+def sleeveless_kind(chains: tuple[Chain, Chain]) -> Kind | None:
+    """The kind of a garment without sleeves; None where there are sleeves.
+
+    raises: CannotFit, where only one sleeve is to be seen
+    """
+    waistband = _waistband(chains)
+    if not waistband and find_armpits(chains) is not None:
+        return None
+    if lower_kind(chains) == "trousers":
+        return "trousers"
+    if waistband:
+        return "skirt"
+    height = max(float(np.ptp(chain[:, 1])) for chain in chains)
+    widest = sum(float(chain[:, 0].max()) for chain in chains)
+    return "dress" if height / widest > DRESS_SLIMNESS else "upper"
+
+
+def is_dress(top: TopShape) -> bool:
+    """Whether a garment with sleeves reaches below the hips."""
+    armpits = [half.armhole[-1] for half in top.halves]
+    collar = float(top.halves[0].shoulder[0, 1])
+    depth = float(np.mean([point[1] for point in armpits])) - collar
+    # Slender and boxy garments differ in width, not in the height of the armhole.
+    chest = max(float(np.linalg.norm(armpits[0] - armpits[1])), DEPTHS_PER_WIDTH * depth)
+    return (float(top.hem[:, 1].mean()) - collar) / chest > DRESS_LENGTH
+
+
+def lower_kind(chains: tuple[Chain, Chain]) -> Kind:
+    """Trousers or skirt, by the notch between the legs or the slimness of closed ones."""
+    bottom = max(float(c[:, 1].max()) for c in chains)
+    top = min(float(c[0, 1]) for c in chains)
+    width = sum(float(c[:, 0].max()) for c in chains)
+    notch = (bottom - min(float(c[-1, 1]) for c in chains)) / max(bottom - top, 1.0)
+    return "trousers" if notch > 0.12 or (bottom - top) / max(width, 1.0) > 2.0 else "skirt"
+
+
+def _waistband(chains: tuple[Chain, Chain]) -> bool:
+    """A wide, nearly straight top edge with corners; straps, collars and shoulders widen from the top."""
+    top = min(float(chain[:, 1].min()) for chain in chains)
+    height = max(float(np.ptp(chain[:, 1])) for chain in chains)
+    dip = (min(float(chain[0, 1]) for chain in chains) - top) / height
+    widths = [
+        sum(float(np.interp(top + share * height, *_level(chain)[::-1])) for chain in chains) for share in (0.02, 0.07)
+    ]
+    widest = sum(float(chain[:, 0].max()) for chain in chains)
+    return dip < 0.1 and widths[0] > 0.8 * widths[1] and widths[0] > 0.38 * widest
+
+
+def _level(chain: Chain) -> tuple[Chain, Chain]:
+    """Widest x per height, as two arrays x and y for interpolation."""
+    y = chain[:, 1]
+    levels = np.linspace(y.min(), y.max(), 100)
+    x = np.array([chain[np.abs(y - level) <= np.ptp(y) / 60, 0].max(initial=0.0) for level in levels])
+    return x, levels
