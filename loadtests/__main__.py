@@ -1,4 +1,4 @@
-"""`python -m loadtests`: every benchmark in one run, into loadtests/results/<date>-<machine>.json and docs/performance.md."""
+"""`python -m loadtests`: every benchmark in one run, into loadtests/results/ and docs/performance.md."""
 
 import json
 import os

@@ -1,19 +1,14 @@
 """The server as a whole: seconds from the command to the first golden answer, and memory of each process."""
 
 import os
-import signal
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import httpx
 import psutil
 
-from demo.__main__ import wait_until_ready
-from modiste.settings import settings
+from demo.server import running_server
 
 
 def measure(state: Path) -> dict[str, Any]:
@@ -23,18 +18,10 @@ def measure(state: Path) -> dict[str, Any]:
     returns: ready_s; memory in MB (proportional set size, so that shared pages count once) in all and by process name;
              replicas: processes of Ray Serve that hold a replica
     """
-    environment = os.environ | {"MODISTE_STATE": str(state)}
-    address = f"http://{settings().host}:{settings().port}"
     started = perf_counter()
-    server = subprocess.Popen([sys.executable, "-m", "api", "serve"], env=environment, start_new_session=True)
-    try:
-        wait_until_ready(server, address)
+    with running_server(os.environ | {"MODISTE_STATE": str(state)}) as server:
         ready_s = perf_counter() - started
-        httpx.get(f"{address}/readyz", timeout=60).raise_for_status()
         memory = _memory_by_name(server.pid)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=60)
     return {
         "ready_s": round(ready_s, 1),
         "memory_mb": round(sum(sum(m) for m in memory.values())),
