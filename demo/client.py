@@ -43,16 +43,12 @@ def ask(client: httpx.Client, case: Case, samples: Path, tokens: dict[str, str])
         name: tokens[v[1:]] if isinstance(v, str) and v.startswith("@") else v for name, v in case.options.items()
     }
     inputs = tuple(_shown(name, samples / path) for name, path in case.uploads.items())
-    files = {
+    parts: dict[str, tuple[str | None, bytes, str]] = {
         shown.caption: (Path(case.uploads[shown.caption]).name, shown.content, shown.media_type) for shown in inputs
     }
+    parts["options"] = (None, json.dumps(options).encode(), "application/json")
     started = perf_counter()
-    response = client.post(
-        f"/v1/flows/{case.flow}",
-        files=files or None,
-        data={"options": json.dumps(options)},
-        headers={"accept": "application/json"},
-    )
+    response = client.post(f"/v1/flows/{case.flow}", files=parts, headers={"accept": "application/json"})
     answer = _checked(response).json()
     if response.status_code == httpx.codes.ACCEPTED:
         answer = _finished(client, answer["id"])["result"]
