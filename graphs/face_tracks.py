@@ -23,6 +23,7 @@ from graphs.tracking import (
     between,
     calm,
     is_cut,
+    is_cut_off,
     match,
     share_inside,
     steady,
@@ -39,6 +40,8 @@ _REACH = 0.7
 """How far a face may move between two looks and still be taken for the same one, in widths of the face."""
 _HARDLY, _MOSTLY = 0.1, 0.6
 """Share of a face inside the picture from which on it is followed at all, and by its mesh."""
+_UNSEEN = 3
+"""For how many frames a face that is leaving the picture is kept covered where the mesh has lost it."""
 _CLOSEUP = 256
 """Longer side of the crop that the mesh gets, pixels: more than it resolves, less to carry."""
 
@@ -126,7 +129,11 @@ class FaceTracker:
         for i in frames:
             self._looks[i] = []
         for (i, face), points in zip(where, await self._points(where), strict=True):
-            self._looks[i].append(Sighting(face if points is None else self._outline(points), points))
+            # On half a face the mesh slips off to where it finds room.
+            if points is None or is_cut_off(face.box, self._frames[i].shape):
+                self._looks[i].append(Sighting(face, None))
+            else:
+                self._looks[i].append(Sighting(self._outline(points), points))
 
     async def _advance(self, a: int, b: int) -> list[Track]:
         """Carry the open tracks from one look to the next; returns the tracks that begin there."""
@@ -160,20 +167,18 @@ class FaceTracker:
 
     async def _follow(self, track: Track, frames: Iterable[int]) -> bool:
         """Let the mesh lead from frame to frame; False where it loses the face, or runs into another one."""
+        unseen = 0
         for frame in frames:
             side = -1 if frame - 1 in track.sightings else 1
             known = track.sightings[frame + side]
             points = (await self._points([(frame, known.face)]))[0]
             shape = self._frames[frame].shape[:2]
-            if (
-                points is None
-                or (known.points is not None and not steady(known.points, points))
-                or share_inside(self._outline(points).box, shape) < _MOSTLY
-            ):
+            if points is None or not self._plausible(known, points, shape):
                 # Half a face at the picture's edge is no matter for a mesh, but still somebody's.
                 before = track.sightings.get(frame + 2 * side, known)
-                there = between(before.face, known.face, 2.0)
-                if not _HARDLY < share_inside(there.box, shape) < 1:
+                there = between(before.face, known.face, 2.0) if known.points is not None else known.face
+                unseen += 1
+                if unseen > _UNSEEN or not _HARDLY < share_inside(there.box.scaled(1.1), shape) < 1:
                     return False
                 sighting = Sighting(there, None)
             else:
@@ -183,6 +188,13 @@ class FaceTracker:
                 return False
             track.sightings[frame] = sighting
         return True
+
+    def _plausible(self, known: Sighting, points: Landmarks, shape: tuple[int, ...]) -> bool:
+        """Is a mesh that was led on from the frame beside still on the face?"""
+        inside = share_inside(known.face.box.scaled(1.1), shape)
+        if known.points is None or share_inside(self._outline(points).box, shape) < _MOSTLY:
+            return known.points is None and inside == 1
+        return steady(known.points, points, strict=inside < 1)
 
     def _plan(self, track: Track, frame: int, face: Face) -> None:
         track.sightings[frame] = Sighting(face, None)

@@ -90,6 +90,14 @@ def share_inside(box: Box, shape: tuple[int, ...]) -> float:
     return box.clipped(shape[0], shape[1]).area / max(box.area, 1e-6)
 
 
+def is_cut_off(box: Box, shape: tuple[int, ...]) -> bool:
+    """Is only part of this face in the picture? Its box touches an edge and has not the form of a face."""
+    beside = box.left < 2 or box.right > shape[1] - 2
+    over = box.top < 2 or box.bottom > shape[0] - 2
+    form = box.width / max(box.height, 1e-6)
+    return (beside and form < 0.55) or (over and form > 1.15)
+
+
 def thumbnail(image: RGBImage) -> NDArray[np.float32]:
     """A tiny grey picture, enough to see that the scene has changed. float32 [18, 32], 0-255."""
     # Every fourth row and column suffices, and keeps a 4K frame cheap.
@@ -106,13 +114,17 @@ def is_cut(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
     return bool(np.abs(change - np.median(change)).mean() > _CUT)
 
 
-def steady(before: Landmarks, after: Landmarks) -> bool:
-    """Can two meshes be one head in consecutive frames? Where not, the mesh has slipped off onto something else."""
+def steady(before: Landmarks, after: Landmarks, *, strict: bool) -> bool:
+    """Can two meshes be one head in consecutive frames? Where not, the mesh has slipped off onto something else.
+
+    strict: allow a third of the change, for a face that is partly out of sight
+    """
+    allowed = 1 / 3 if strict else 1.0
     matrix = similarity(before[:, :2], after[:, :2])
     scale, turn = np.hypot(*matrix[:, 0]), np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
     size = np.linalg.norm(np.ptp(after[:, :2], axis=0)) + 1e-6
     bent = np.sqrt(((transform(before, matrix) - after[:, :2]) ** 2).sum(axis=1).mean()) / size
-    return bool(0.8 < scale < 1.25 and abs(turn) < 20 and bent < _BENT)
+    return bool(abs(np.log(scale)) < 0.22 * allowed and abs(turn) < 20 * allowed and bent < _BENT * allowed)
 
 
 def smooth(points: NDArray[np.float32], centre: int, *, noise: float = 0.012, radius: int = 3) -> NDArray[np.float32]:
