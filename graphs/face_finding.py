@@ -30,11 +30,13 @@ _RIGHT_EYE, _LEFT_EYE = (33, 133), (362, 263)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """face: in the picture, as the mesh outlines it; sureness: the mesh's score; turn: to the side, degrees."""
+    """face: in the picture, as the mesh outlines it; sureness: the mesh's score; turn: to the side, degrees;
+    inside: share of the mesh that lies in the picture, 0-1."""
 
     face: Face
     sureness: float
     turn: float
+    inside: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,31 +47,39 @@ class Closeup:
     view: FaceView
 
 
-async def find(picture: RGBImage, near: Detect, small: Detect) -> list[Face]:
-    """Every face that either detector sees, once each, from left to right."""
+async def find(picture: RGBImage, near: Detect, small: Detect, mesh: Mesh) -> list[Sight]:
+    """Every face of a picture, once each, from left to right, placed by a mesh on a first, generous crop.
+
+    What only the detector for near faces sees, and the mesh does not confirm, is no face. What the detector for
+    small ones sees is kept: it knows heads from the side, too, on which no mesh fits.
+    """
     close, rest = await asyncio.gather(near(picture), small(picture))
-    found: list[Face] = []
-    for face in sorted((*close, *rest), key=lambda face: -face.score):
-        if not any(_same(face.box, other.box) for other in found):
-            found.append(face)
-    return sorted(found, key=lambda face: face.box.centre[0])
-
-
-async def look(picture: RGBImage, faces: Sequence[Face], mesh: Mesh) -> list[Sight]:
-    """Where each detected face lies exactly, and whether it is one: by a mesh on a first, generous crop."""
-    cuttings = [
-        cut_out(picture, face, margin=_FIRST_MARGIN, smallest=_FIRST_SIDE, largest=_FIRST_SIDE) for face in faces
-    ]
+    found: list[tuple[Face, bool]] = []
+    for face, sure in sorted([*((f, True) for f in rest), *((f, False) for f in close)], key=lambda f: -f[0].score):
+        twin = next((i for i, (other, _) in enumerate(found) if _same(face.box, other.box)), None)
+        if twin is None:
+            found.append((face, sure))
+        else:
+            found[twin] = (found[twin][0], found[twin][1] or sure)
+    cuttings = [cut_out(picture, f, margin=_FIRST_MARGIN, smallest=_FIRST_SIDE, largest=_FIRST_SIDE) for f, _ in found]
     meshes = await mesh.many(
         [
             LandmarksInput(image=cutting.image, face=_inward(face, cutting))
-            for face, cutting in zip(faces, cuttings, strict=True)
+            for (face, _), cutting in zip(found, cuttings, strict=True)
         ]
     )
-    return [
-        Sight(face=outline(cutting.outward(found.points), face.score), sureness=found.score, turn=yaw(found.points))
-        for face, cutting, found in zip(faces, cuttings, meshes, strict=True)
+    sights = [
+        Sight(
+            # Where no mesh fits, its points say nothing about the place.
+            face=outline(cutting.outward(fitted.points), face.score) if fitted.score >= SURE else face,
+            sureness=fitted.score,
+            turn=yaw(fitted.points),
+            inside=_share_inside(cutting.outward(fitted.points), picture),
+        )
+        for (face, sure), cutting, fitted in zip(found, cuttings, meshes, strict=True)
+        if sure or fitted.score >= SURE
     ]
+    return sorted(sights, key=lambda sight: sight.face.box.centre[0])
 
 
 async def close_up(
@@ -96,6 +106,12 @@ def _same(one: Box, other: Box) -> bool:
     union = one.area + other.area
     overlap = one.iou(other) * union / (1 + one.iou(other))
     return overlap > _INSIDE * min(one.area, other.area)
+
+
+def _share_inside(points: Landmarks, picture: RGBImage) -> float:
+    height, width = picture.shape[:2]
+    x, y = points[:, 0], points[:, 1]
+    return float(((x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)).mean())
 
 
 def _inward(face: Face, cutting: Cutting) -> Face:

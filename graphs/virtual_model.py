@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,25 +28,21 @@ from deployments.roles import (
     LandmarksInput,
     MakeupInput,
     MakeupTransfer,
-    RestorationInput,
     SmallFaceDetection,
     SwapInput,
 )
 from graphs.base import Graph, uses
-from graphs.face_choice import LEAST_SHOWN, require_one, shown_share, skip_reason
-from graphs.face_finding import SURE, Closeup, Sight, close_up, find, look, outline
+from graphs.face_choice import LEAST_SHOWN, require_one, shown_share, skip_reason, unfit_reason
+from graphs.face_finding import SURE, Closeup, Sight, close_up, find, outline
 from graphs.face_paste import lay_back
+from graphs.face_restoring import restored
 from graphs.face_token import decode
 from modiste.errors import InvalidOption, NoFace
-from modiste.geometry import Box, bounding_box
+from modiste.geometry import Box
 from modiste.image import RGBImage
 from modiste.telemetry import step
 
 MARGIN, SMALLEST_CROP, LARGEST_CROP = 1.55, 448, 1024
-FINEST = 1.6
-"""How many times finer than the virtual face the photo may be before the new face is restored."""
-_RESTORED_SIDE = 256
-"""Side of the crop that is restored, pixels: what super-resolution on a CPU can bear."""
 
 
 class VirtualModelOptions(BaseModel):
@@ -132,7 +127,7 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
         targets = {index: target for index, target in targets.items() if reasons[index] is None}
         patches = [face.image for face in swapped]
         patches = await self._made_up(patches, list(targets.values()), reference, options)
-        patches = await self._restored(patches, source, list(targets.values()), options.restore)
+        patches = await restored(patches, list(targets.values()), source, options.restore, self.restore)
         image = photo
         with step("paste"):
             for target, face, patch in zip(targets.values(), swapped, patches, strict=True):
@@ -160,21 +155,23 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
         self, photo: RGBImage, chosen: Literal["all"] | tuple[int, ...]
     ) -> tuple[list[Sight], list[str | None], dict[int, Closeup]]:
         """Everyone in the photo from left to right, why each is left alone, and those who are not."""
-        detected = await find(photo, self.detect, self.detect_small)
-        if not detected:
+        sights = await find(photo, self.detect, self.detect_small, self.landmarks)
+        if not sights:
             raise NoFace("expected a photo with at least one face, got one in which none was found")
-        wanted = set(range(len(detected))) if chosen == "all" else set(chosen)
-        beyond = sorted(wanted - set(range(len(detected))))
+        wanted = set(range(len(sights))) if chosen == "all" else set(chosen)
+        beyond = sorted(wanted - set(range(len(sights))))
         if beyond or not wanted:
             raise InvalidOption(
-                f"expected face numbers from 0 to {len(detected) - 1}, as counted from left to right, got {chosen}"
+                f"expected face numbers from 0 to {len(sights) - 1}, as counted from left to right, got {chosen}"
             )
-        sights = await look(photo, detected, self.landmarks)
         reasons = [skip_reason(sight, index in wanted) for index, sight in enumerate(sights)]
         kept = [index for index, reason in enumerate(reasons) if reason is None]
         require_one(reasons)
-        closeups = await self._close_up(photo, [sights[i].face for i in kept])
-        return sights, reasons, dict(zip(kept, closeups, strict=True))
+        closeups = dict(zip(kept, await self._close_up(photo, [sights[i].face for i in kept]), strict=True))
+        for index, closeup in closeups.items():
+            reasons[index] = unfit_reason(closeup)
+        require_one(reasons)
+        return sights, reasons, {index: closeup for index, closeup in closeups.items() if reasons[index] is None}
 
     async def _close_up(self, picture: RGBImage, faces: Sequence[Face]) -> list[Closeup]:
         return await close_up(
@@ -199,11 +196,11 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
     async def _reference(self, makeup: RGBImage | None) -> FaceView | None:
         if makeup is None:
             return None
-        detected = await find(makeup, self.detect, self.detect_small)
-        sights = [sight for sight in await look(makeup, detected, self.landmarks) if sight.sureness >= SURE]
-        if not sights:
+        sights = await find(makeup, self.detect, self.detect_small, self.landmarks)
+        sure = [sight.face for sight in sights if sight.sureness >= SURE]
+        if not sure:
             raise NoFace("expected a make-up reference with a face, got one in which none was found")
-        largest = max((sight.face for sight in sights), key=lambda face: face.box.area)
+        largest = max(sure, key=lambda face: face.box.area)
         return (await self._close_up(makeup, [largest]))[0].view
 
     async def _made_up(
@@ -235,25 +232,6 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
             ]
         )
 
-    async def _restored(
-        self, patches: list[RGBImage], source: FaceView, targets: Sequence[Closeup], wish: str
-    ) -> list[RGBImage]:
-        chosen = [
-            i
-            for i, target in enumerate(targets)
-            if wish == "always" or (wish == "auto" and _finer(target, source) > FINEST)
-        ]
-        small = [
-            RGBImage(cv2.resize(patches[i], (_RESTORED_SIDE, _RESTORED_SIDE), interpolation=cv2.INTER_AREA))
-            for i in chosen
-        ]
-        sharp = await self.restore.many([RestorationInput(image=image, scale=4) for image in small])
-        restored = list(patches)
-        for i, image in zip(chosen, sharp, strict=True):
-            height, width = patches[i].shape[:2]
-            restored[i] = RGBImage(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
-        return restored
-
     async def _meshes(self, patches: Sequence[RGBImage], targets: Sequence[Closeup]) -> list[FaceMesh]:
         """Landmarks of the new faces, looked for where the old ones were."""
         places = [outline(target.view.landmarks, 1.0) for target in targets]
@@ -283,13 +261,6 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
         return [
             (round(float(new @ own), 4), round(float(new @ old), 4)) for old, new in zip(before, after, strict=True)
         ]
-
-
-def _finer(target: Closeup, source: FaceView) -> float:
-    """Pixels of the photo's face over pixels of the virtual one."""
-    crop = float(np.sqrt(abs(np.linalg.det(target.cutting.matrix[:, :2]))))
-    ours = bounding_box(target.view.landmarks).height / crop
-    return ours / bounding_box(source.landmarks).height
 
 
 def _rounded(box: Box) -> tuple[float, float, float, float]:

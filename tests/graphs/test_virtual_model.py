@@ -84,21 +84,22 @@ def test_an_upright_crop_has_level_eyes_and_finds_its_way_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "sureness", "turn", "wanted", "reason"),
+    ("changed", "wanted", "reason"),
     [
-        (SMALLEST_FACE + 1, 0.9, 0.0, True, None),
-        (SMALLEST_FACE - 1, 0.9, 0.0, True, "too small"),
-        (80, 0.1, 0.0, True, "covered"),
-        (80, 0.9, FURTHEST_TURN + 5, True, "turned away"),
-        (80, 0.9, -FURTHEST_TURN - 5, True, "turned away"),
-        (80, 0.9, 0.0, False, "not chosen"),
+        ({}, True, None),
+        ({"size": SMALLEST_FACE - 1.0}, True, "too small"),
+        ({"sureness": 0.1}, True, "covered"),
+        ({"inside": 0.6}, True, "cut off"),
+        ({"turn": FURTHEST_TURN + 5}, True, "turned away"),
+        ({"turn": -FURTHEST_TURN - 5}, True, "turned away"),
+        ({}, False, "not chosen"),
     ],
 )
-def test_a_face_is_left_alone_with_a_reason(
-    size: float, sureness: float, turn: float, wanted: bool, reason: str | None
-) -> None:
+def test_a_face_is_left_alone_with_a_reason(changed: dict[str, float], wanted: bool, reason: str | None) -> None:
+    seen = {"size": SMALLEST_FACE + 1.0, "sureness": 0.9, "turn": 0.0, "inside": 1.0} | changed
+    size = seen.pop("size")
     face = Face(box=Box(0, 0, size, size * 0.9), score=1, eyes=np.zeros((2, 2), np.float32))
-    found = skip_reason(Sight(face=face, sureness=sureness, turn=turn), wanted)
+    found = skip_reason(Sight(face=face, **seen), wanted)
     assert (found is None) if reason is None else (found is not None and reason in found)
 
 
@@ -191,8 +192,18 @@ def test_only_the_chosen_person_changes(runner: LocalRunner, astronaut: RGBImage
 def test_faces_that_are_all_too_small_are_refused_with_their_size(runner: LocalRunner, astronaut: RGBImage) -> None:
     tiny = np.full((512, 512, 3), 180, np.uint8)
     tiny[200:280, 200:280] = cv2.resize(astronaut, (80, 80), interpolation=cv2.INTER_AREA)
-    with pytest.raises(NoFace, match=r"too small: expected at least 24 pixels, got 1[0-9]"):
+    with pytest.raises(NoFace, match=r"too small: expected at least 32 pixels, got 1[0-9]"):
         apply(runner, RGBImage(tiny))
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("rows", "columns"), [(slice(105, None), slice(None)), (slice(120, None), slice(None)),
+                                              (slice(None), slice(220, None))])  # fmt: skip
+def test_a_face_that_the_edge_cuts_through_is_refused(
+    runner: LocalRunner, astronaut: RGBImage, rows: slice, columns: slice
+) -> None:
+    with pytest.raises(NoFace, match="cut off"):
+        apply(runner, RGBImage(np.ascontiguousarray(astronaut[rows, columns])))
 
 
 @pytest.mark.weights
