@@ -8,9 +8,9 @@ import numpy as np
 from deployments.roles import FaceDetection, FaceSeed, FaceView, SwapInput
 from graphs.base import uses
 from graphs.casting import Look, draw, load_cast, rank
+from graphs.face_choice import LEAST_SHOWN, shown_share, skip_reason, unfit_reason
 from graphs.face_exchange import (
     HEAD_MARGIN,
-    SMALLEST_FACE,
     AnonymizeOptions,
     FaceExchange,
     How,
@@ -19,7 +19,7 @@ from graphs.face_exchange import (
     wanted_tone,
     with_skin,
 )
-from graphs.face_finding import SURE, Closeup, Sight, close_up, find, look
+from graphs.face_finding import Closeup, close_up, find
 from graphs.face_paste import lay_back
 from graphs.face_token import encode
 from graphs.skin import as_hex
@@ -45,6 +45,7 @@ class AnonymizedFace:
 
     box:     left, top, right, bottom in the picture, pixels
     how:     swapped; mosaic where no swap was possible; kept where the options say so
+    reason:  why no swap was possible; None where it was
     token:   the virtual face, to use it again; None where there is none
     offered: tokens of the nine virtual faces that suit the person best, best first
     skin:    the person's skin tone, #rrggbb
@@ -53,6 +54,7 @@ class AnonymizedFace:
 
     box: tuple[float, float, float, float]
     how: How
+    reason: str | None
     token: str | None
     offered: tuple[str, ...]
     skin: str | None
@@ -77,49 +79,58 @@ class Anonymize(FaceExchange[AnonymizeRequest, AnonymizeResult]):
         """raises: NoFace, UnknownFace"""
         options, image = request.options, request.image
         asked = asked_faces(options)
-        found = await find(image, self.near, self.detect)
-        if not found:
+        sights = await find(image, self.near, self.detect, self.mesh)
+        if not sights:
             raise NoFace("expected a picture with at least one face, got one in which none was found")
-        sights = await look(image, found, self.mesh)
-        clear = [i for i, sight in enumerate(sights) if sight.sureness >= SURE and _size(sight) >= SMALLEST_FACE]
-        heads = await close_up(
+        reasons = [skip_reason(sight, True) for sight in sights]
+        clear = [i for i, reason in enumerate(reasons) if reason is None]
+        closeups = await close_up(
             image, [sights[i].face for i in clear], self.mesh, self.parse,
             margin=HEAD_MARGIN, smallest=_SMALLEST_CROP, largest=_LARGEST_CROP,
         )  # fmt: skip
-        known = [await self.looks(head.cutting, head.view.landmarks, head.view.labels) for head in heads]
+        heads = {}
+        for i, head in zip(clear, closeups, strict=True):
+            reasons[i] = unfit_reason(head)
+            if reasons[i] is None:
+                heads[i] = head
+        known = [await self.looks(h.cutting, h.view.landmarks, h.view.labels) for h in heads.values()]
         seeds = _cast(known, asked, options.seed)
         swapped = await asyncio.gather(
-            *(self._exchange(*person, options.skin) for person in zip(heads, known, seeds, strict=True))
+            *(self._exchange(*person, options.skin) for person in zip(heads.values(), known, seeds, strict=True))
         )
-        after = await self.identities(
-            [(new, head.view.landmarks) for head, (new, _) in zip(heads, swapped, strict=True)]
-        )
+        news = [(new, head.view.landmarks) for head, (new, _, _) in zip(heads.values(), swapped, strict=True)]
+        after = await self.identities(news)
 
+        done = dict(zip(heads, zip(known, seeds, swapped, after, strict=True), strict=True))
         faces: list[AnonymizedFace] = []
-        for index, face in enumerate(found):
-            if index in clear:
-                i = clear.index(index)
-                image = lay_back(image, *swapped[i], heads[i].cutting.matrix)
+        for i, sight in enumerate(sights):
+            box = _rounded(sight.face.box)
+            if i in done and done[i][2][2] >= LEAST_SHOWN:
+                looks, seed, (new, mask, _), embedding = done[i]
+                image = lay_back(image, new, mask, heads[i].cutting.matrix)
                 faces.append(
                     AnonymizedFace(
-                        box=_rounded(sights[index].face.box),
+                        box=box,
                         how="swapped",
-                        token=encode(seeds[i]),
-                        offered=tuple(encode(offer) for offer in rank(known[i], load_cast())),
-                        skin=as_hex(known[i].tone),
-                        cosine=round(float(known[i].embedding @ after[i]), 4),
+                        reason=None,
+                        token=encode(seed),
+                        offered=tuple(encode(offer) for offer in rank(looks, load_cast())),
+                        skin=as_hex(looks.tone),
+                        cosine=round(float(looks.embedding @ embedding), 4),
                     )
                 )
-            else:
-                hidden = options.unswappable == "mosaic"
-                image = mosaic(image, face) if hidden else image
-                how: How = "mosaic" if hidden else "kept"
-                box = _rounded(face.box)
-                faces.append(AnonymizedFace(box=box, how=how, token=None, offered=(), skin=None, cosine=None))
+                continue
+            hidden = options.unswappable == "mosaic"
+            image = mosaic(image, sight.face) if hidden else image
+            how: How = "mosaic" if hidden else "kept"
+            reason = reasons[i] or f"covered: less than {LEAST_SHOWN:.0%} of the face can be replaced"
+            faces.append(
+                AnonymizedFace(box=box, how=how, reason=reason, token=None, offered=(), skin=None, cosine=None)
+            )
         return AnonymizeResult(image=image, faces=tuple(faces))
 
-    async def _exchange(self, head: Closeup, looks: Look, seed: FaceSeed, skin: str) -> tuple[RGBImage, Mask]:
-        """The crop with the virtual face, and where it was changed."""
+    async def _exchange(self, head: Closeup, looks: Look, seed: FaceSeed, skin: str) -> tuple[RGBImage, Mask, float]:
+        """The crop with the virtual face, where it was changed, and what share of the face the new one takes."""
         face = await self.virtual_face(seed, head.view.image.shape[0])
         target, changed = head.view.image, np.zeros(head.view.labels.shape, np.uint8)
         wanted = wanted_tone(skin, face)
@@ -128,7 +139,7 @@ class Anonymize(FaceExchange[AnonymizeRequest, AnonymizeResult]):
             changed = np.where((target != head.view.image).any(axis=2), 255, 0).astype(np.uint8)
         view = FaceView(image=target, landmarks=head.view.landmarks, labels=head.view.labels)
         swapped = await self.swap(SwapInput(source=face.view, target=view))
-        return swapped.image, Mask(np.maximum(changed, swapped.mask))
+        return swapped.image, Mask(np.maximum(changed, swapped.mask)), shown_share(head, swapped)
 
 
 def _cast(people: list[Look], asked: tuple[FaceSeed, ...], seed: int) -> list[FaceSeed]:
@@ -140,10 +151,6 @@ def _cast(people: list[Look], asked: tuple[FaceSeed, ...], seed: int) -> list[Fa
         else:
             chosen.append(draw(rank(looks, load_cast()), seed, person, set(chosen)))
     return chosen
-
-
-def _size(sight: Sight) -> float:
-    return max(sight.face.box.width, sight.face.box.height)
 
 
 def _rounded(box: Box) -> tuple[float, float, float, float]:
