@@ -39,8 +39,8 @@ CASES = (
     ),
     Case(
         flow="try_on",
-        title="A striped T-shirt",
-        uploads={"person": "persons/ana.jpg", "garment": "garments/g01_tee_breton_women.jpg"},
+        title="A coral T-shirt",
+        uploads={"person": "persons/ana.jpg", "garment": "garments/g03_tee_coral_women.jpg"},
     ),
     Case(
         flow="try_on",
@@ -58,13 +58,13 @@ CASES = (
         flow="id_photo",
         title="A suit ID photo, 35 x 45 mm",
         uploads={"portrait": "portraits/astronaut.jpg"},
-        options={"suit": "f_suit_black", "preset": "35x45mm"},
+        options={"suit": "f_suit_black", "size": "35x45mm"},
     ),
     Case(
         flow="id_photo",
         title="A suit ID photo, US visa",
         uploads={"portrait": "persons/leo.jpg"},
-        options={"suit": "m_suit_navy", "preset": "us_2x2in"},
+        options={"suit": "m_suit_navy", "size": "us_2x2in"},
     ),
     *(
         Case(flow="sketch_search", title=title, uploads={"sketch": f"sketches/{name}.png"})
