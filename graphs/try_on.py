@@ -184,13 +184,10 @@ def with_matte(labels: LabelMap, matte: Mask) -> LabelMap:
 
 
 def is_worn(labels: LabelMap) -> bool:
-    """Whether a garment's photo shows a person: enough skin beside enough cloth."""
-    skin = np.isin(
-        labels,
-        (BodyPart.FACE, BodyPart.NECK, BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM, BodyPart.LEFT_LEG, BodyPart.RIGHT_LEG),
-    )
-    cloth = np.isin(labels, (BodyPart.UPPER_GARMENT, BodyPart.LOWER_GARMENT))
-    return int(np.count_nonzero(skin)) > 0.06 * max(1, int(np.count_nonzero(cloth)))
+    """Whether a garment's photo shows a person: a face, and not a tiny one beside much cloth."""
+    face = int(np.count_nonzero(labels == BodyPart.FACE))
+    cloth = int(np.count_nonzero(np.isin(labels, (BodyPart.UPPER_GARMENT, BodyPart.LOWER_GARMENT))))
+    return face > 0.03 * max(1, cloth)
 
 
 def cut_worn(photo: RGBImage, worn: Dressed, category: Category | None) -> RGBAImage:

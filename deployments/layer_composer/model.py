@@ -49,7 +49,7 @@ class LayerComposer(GarmentSynthesis):
         rim = cv2.dilate(old.astype(np.uint8), wide[:3, :3], iterations=2) > 0
         kept = np.isin(labels, (BodyPart.HAIR, BodyPart.FACE, BodyPart.OTHER)) | _stays(labels, old)
         gone = cv2.GaussianBlur((old | rim).astype(np.float32), (0, 0), 0.8)
-        gone = np.where(kept, 0, gone)
+        gone = np.where(kept, 0, np.maximum(gone, _shaded_skin(labels, old, warped.unit)))
         bared = colour + (under - colour) * gone[..., None]
 
         shadow = light.contact(alpha, 0.5 * warped.unit, 0.12)
@@ -89,6 +89,15 @@ def _old(labels: LabelMap, warped: WarpedGarment) -> NDArray[np.bool_]:
     elif warped.category == "lower":
         old &= ~on_arm
     return old
+
+
+def _shaded_skin(labels: LabelMap, old: NDArray[np.bool_], unit: float) -> NDArray[np.float32]:
+    """How far skin beside the old garment carries its shadow and colour, 0-1, fading with the distance."""
+    skin_parts = np.isin(labels, skin.LIMBS)
+    size = max(3, round(0.05 * unit) | 1)
+    near = cv2.dilate(old.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    soft = cv2.GaussianBlur(near.astype(np.float32), (0, 0), 0.015 * unit)
+    return np.asarray(np.where(skin_parts, np.clip(soft * 1.6 - 0.4, 0, 1), 0), np.float32)
 
 
 def _cuffs(labels: LabelMap, on_arm: NDArray[np.bool_], unit: float) -> NDArray[np.bool_]:

@@ -42,7 +42,8 @@ def without_cloth(image: RGBImage, labels: LabelMap, old: NDArray[np.bool_]) -> 
         return labels
     to_cloth, to_skin = (np.linalg.norm(lab - colour, axis=2) for colour in (cloth, bare))
     like_cloth = (~sure & (to_cloth < 0.7 * to_skin)) | (to_cloth < 0.35 * to_skin)
-    edge = arms & like_cloth & (cv2.dilate(old.astype(np.uint8), np.ones((25, 25))) > 0)
+    other = (labels == BodyPart.OTHER) & (to_cloth < 25)
+    edge = ((arms & like_cloth) | other) & (cv2.dilate(old.astype(np.uint8), np.ones((25, 25))) > 0)
     values, counts = np.unique(labels[inner], return_counts=True)
     cleaned = labels.copy()
     cleaned[edge] = values[np.argmax(counts)]

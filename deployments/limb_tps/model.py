@@ -18,13 +18,15 @@ from deployments.limb_tps.outline import measure
 from deployments.limb_tps.pieces import close_gaps, close_legs, lay, pieces_of, reach_skin
 from deployments.limb_tps.shapes import Kind, Shape, TopShape, TrousersShape
 from deployments.limb_tps.upright import prepare
-from deployments.limb_tps.worn import worn_top
+from deployments.limb_tps.worn import filled, worn_top
 from deployments.roles import Category, Dressed, GarmentWarp, WarpedGarment, WarpInput
 from modiste.errors import CannotFit
 from modiste.image import LabelMap, RGBAImage
 from modiste.labels import BodyPart
 from modiste.spec import ModelSpec, Resources
 
+LEAST_WAIST = 0.42
+"""Width of the body between the arms over the shoulder width."""
 MIN_SYMMETRY = 0.62
 """Overlap of a garment with its mirror image, below which it is folded, twisted or not one garment."""
 
@@ -72,7 +74,7 @@ def _garment(x: WarpInput) -> tuple[RGBAImage, Kind, Shape]:
         hem = worn_hem(x.wearer, worn, x.category)
         shape = worn_top(worn, x.wearer.labels, hem)
         _check_arms(worn, x.wearer.labels, shape)
-        return x.garment, x.category or "upper", shape
+        return filled(x.garment, shape), x.category or "upper", shape
     cutout = prepare(x.garment, level=x.wearer is None)
     if cutout.symmetry < MIN_SYMMETRY:
         raise CannotFit("expected a garment seen straight from the front and spread out, got an uneven outline")
@@ -100,6 +102,7 @@ def _fit(shape: Shape, category: Category, body: Body, x: WarpInput) -> Shape:
         hint = border if category == "upper" and x.tuck != "out" else None
         top = fit_top(shape, body, hint)
         _check_arms(body, x.person.labels, top)
+        _check_waist(body)
         return top
     usual = hip_row - 0.42 * body.unit
     row = border if border is not None else usual
@@ -118,7 +121,7 @@ def _check_arms(body: Body, labels: LabelMap, top: TopShape) -> None:
     for side, part in enumerate((BodyPart.RIGHT_ARM, BodyPart.LEFT_ARM)):
         points, _, _ = body.arms[side].at(np.linspace(0.9, 2.0, 24))
         inside = np.minimum(points[:, 0] - body.side(0, points[:, 1]), body.side(1, points[:, 1]) - points[:, 0])
-        across = (inside > 0.13 * body.unit) & (points[:, 1] < body.hips[:, 1].max() + 0.1 * body.unit)
+        across = (inside > 0.1 * body.unit) & (points[:, 1] < body.hips[:, 1].max() + 0.1 * body.unit)
         x = np.clip(points[:, 0].astype(int), 0, labels.shape[1] - 1)
         y = np.clip(points[:, 1].astype(int), 0, labels.shape[0] - 1)
         bare = float(np.mean(labels[y, x] == part))
@@ -127,8 +130,16 @@ def _check_arms(body: Body, labels: LabelMap, top: TopShape) -> None:
             raise CannotFit("expected arms that hang down or rest on the hips, got a raised one")
         sleeve = top.halves[side].sleeve
         kept = bare > 0.6 and (sleeve is None or sleeve.reach < 1.0)
-        if float(np.mean(across)) > 0.4 and not kept:
+        if float(np.mean(across)) > 0.25 and not kept:
             raise CannotFit("expected arms beside the body, got an arm across it")
+
+
+def _check_waist(body: Body) -> None:
+    """Refuse arms held so close before the body that little of it shows between them."""
+    rows = max(2, int(body.hips[:, 1].mean()) - body.top)
+    width = (body.sides[1] - body.sides[0])[: rows * 2 // 3]
+    if float(width.min()) < LEAST_WAIST * body.unit:
+        raise CannotFit("expected arms beside the body, got arms that hide its sides")
 
 
 def waistline(person: Dressed, body: Body) -> float | None:

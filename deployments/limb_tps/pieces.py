@@ -158,7 +158,7 @@ def close_gaps(layer: RGBAImage, pieces: LabelMap, target: TopShape) -> None:
     body = np.concatenate([left.side, target.hem, right.side[::-1]])
     area = np.zeros(pieces.shape, np.uint8)
     cv2.fillPoly(area, [np.round(body).astype(np.int32)], 1)
-    _run_on(layer, pieces, (area > 0) & (layer[..., 3] < 250))
+    run_on(layer, (area > 0) & (layer[..., 3] < 250), pieces)
 
 
 def close_legs(layer: RGBAImage, pieces: LabelMap, target: TrousersShape, person: NDArray[np.bool_]) -> None:
@@ -169,7 +169,7 @@ def close_legs(layer: RGBAImage, pieces: LabelMap, target: TrousersShape, person
     cv2.fillPoly(between, [np.round(outline).astype(np.int32)], 1)
     gap = (between > 0) & person & (layer[..., 3] < 250)
     cloth = cv2.dilate((layer[..., 3] > 250).astype(np.uint8), np.ones((3, 3), np.uint8), iterations=12) > 0
-    _run_on(layer, pieces, gap & cloth)
+    run_on(layer, gap & cloth, pieces)
 
 
 def reach_skin(layer: RGBAImage, pieces: LabelMap, hidden: NDArray[np.bool_], most: float) -> None:
@@ -179,11 +179,11 @@ def reach_skin(layer: RGBAImage, pieces: LabelMap, hidden: NDArray[np.bool_], mo
     near = cv2.dilate(sleeves, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0
     rim = near & hidden & (pieces != TORSO) & (layer[..., 3] < 250)
     # The end of the sleeve stays where it is.
-    _run_on(layer, pieces, cv2.morphologyEx(rim.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0)
+    run_on(layer, cv2.morphologyEx(rim.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0, pieces)
 
 
-def _run_on(layer: RGBAImage, pieces: LabelMap, gap: NDArray[np.bool_]) -> None:
-    """Make `gap` opaque with the nearest cloth, in place."""
+def run_on(layer: RGBAImage, gap: NDArray[np.bool_], pieces: LabelMap | None = None) -> None:
+    """Make `gap` opaque with the nearest cloth, and part of its piece, in place."""
     solid = cv2.erode((layer[..., 3] > 250).astype(np.uint8), np.ones((3, 3), np.uint8))
     if not gap.any() or not solid.any():
         return
@@ -196,7 +196,8 @@ def _run_on(layer: RGBAImage, pieces: LabelMap, gap: NDArray[np.bool_]) -> None:
     beside = layer[source[:, 0], source[:, 1], :3].astype(np.float32)
     layer[gap, :3] = np.rint(layer[gap, :3] * opaque + beside * (1 - opaque)).astype(np.uint8)
     layer[gap, 3] = 255
-    pieces[gap] = np.where(pieces[gap] == 0, pieces[source[:, 0], source[:, 1]], pieces[gap])
+    if pieces is not None:
+        pieces[gap] = np.where(pieces[gap] == 0, pieces[source[:, 0], source[:, 1]], pieces[gap])
 
 
 def _bend(

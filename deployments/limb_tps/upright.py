@@ -128,7 +128,8 @@ def _turn(garment: RGBAImage, solid: Mask, tilt: float) -> tuple[RGBAImage, Mask
     # Cloth has no soft edge: the matte says where it ends, slightly generously.
     soft = cv2.warpAffine(colour[..., 3], matrix, size, flags=cv2.INTER_CUBIC)
     mask = (cv2.GaussianBlur(soft, (0, 0), max(1.0, 0.5 * scale)) > EDGE).astype(np.uint8) * 255
-    mask = cv2.erode(mask, np.ones((5, 5), np.uint8))
+    rim = max(5, 2 * round(1.3 * scale) + 1)
+    mask = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim)))
     texture[..., 3] = cv2.GaussianBlur(mask, (0, 0), 1.2)
     return RGBAImage(texture), _largest_piece(mask)
 

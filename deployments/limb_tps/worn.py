@@ -8,13 +8,14 @@ from scipy.ndimage import median_filter
 from deployments.limb_tps.body import Body
 from deployments.limb_tps.limbs import Limb
 from deployments.limb_tps.outline import COUNT
+from deployments.limb_tps.pieces import run_on
 from deployments.limb_tps.shapes import Half, Polyline, Sleeve, TopShape, resample
 from deployments.limb_tps.trunk import CAP_END
 from modiste.errors import CannotFit
-from modiste.image import LabelMap
+from modiste.image import LabelMap, RGBAImage
 from modiste.labels import BodyPart
 
-HIDDEN = 0.12
+HIDDEN = 0.08
 """Share of the garment's front that arms may hide."""
 
 
@@ -40,6 +41,17 @@ def worn_top(body: Body, labels: LabelMap, hem: float | None) -> TopShape:
         neckline=line,
         hem=resample(np.stack([halves[0].side[-1], halves[1].side[-1]]), COUNT),
     )
+
+
+def filled(garment: RGBAImage, shape: TopShape) -> RGBAImage:
+    """Close the holes that hands leave in the front, with the cloth beside them."""
+    left, right = shape.halves
+    outline = np.concatenate([left.side, right.side[::-1]])
+    front = np.zeros(garment.shape[:2], np.uint8)
+    cv2.fillPoly(front, [np.round(outline).astype(np.int32)], 1)
+    whole = RGBAImage(garment.copy())
+    run_on(whole, (cv2.erode(front, np.ones((5, 5), np.uint8)) > 0) & (garment[..., 3] < 250))
+    return whole
 
 
 def _half(body: Body, side: int, labels: LabelMap, cloth: NDArray[np.bool_], hem: float) -> Half:
