@@ -45,8 +45,9 @@ class EngineSpec:
 class Resources:
     """What one replica is given, and how many there may be.
 
-    cpus: engine threads as well as the share of a machine's cores that is reserved
     gpu_memory_mb: 0 means that the model never runs on a GPU
+    cpus: cores that a busy replica keeps at work; what is reserved of a machine is a share of it
+    min_replicas: 0 for models used now and then, which start when they are called and end when they idle
     """
 
     gpu_memory_mb: int = 0
@@ -54,8 +55,6 @@ class Resources:
     min_replicas: int = 0
     max_replicas: int = 4
     target_ongoing_requests: float = 2.0
-    max_batch: int = 1
-    batch_wait_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

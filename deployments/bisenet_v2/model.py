@@ -46,7 +46,7 @@ class BiSeNetV2(FaceParsing):
                 ),
             )
         },
-        resources=Resources(cpus=1.0),
+        resources=Resources(cpus=1.0, min_replicas=1),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

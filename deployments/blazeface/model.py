@@ -47,7 +47,7 @@ class BlazeFace(FaceDetection):
                 ),
             )
         },
-        resources=Resources(cpus=0.5),
+        resources=Resources(cpus=0.5, min_replicas=1),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

@@ -48,7 +48,7 @@ class CenterFace(SmallFaceDetection):
                 ),
             )
         },
-        resources=Resources(cpus=1.0),
+        resources=Resources(cpus=1.0, min_replicas=1),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

@@ -46,7 +46,7 @@ class DlibResNet(IdentityEmbedding):
                 outputs=(TensorSpec(name="embedding", shape=("N", 128), range="length about 1", meaning="identity"),),
             )
         },
-        resources=Resources(cpus=0.5),
+        resources=Resources(cpus=0.5, min_replicas=1),
     )
 
     def preprocess(self, x: IdentityInput) -> Tensors:

@@ -36,7 +36,7 @@ class FaceMeshModel(FaceLandmarks):
                 ),
             )
         },
-        resources=Resources(cpus=0.5),
+        resources=Resources(cpus=0.5, min_replicas=1),
     )
 
     def preprocess(self, x: LandmarksInput) -> Tensors:

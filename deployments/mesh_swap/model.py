@@ -32,7 +32,7 @@ class MeshSwap(FaceSwap):
         role="FaceSwap",
         paper="classical: piecewise affine mesh warp, light transfer on log colour, soft seam",
         licence="Apache-2.0",
-        resources=Resources(cpus=1.0),
+        resources=Resources(cpus=1.0, min_replicas=1),
     )
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:

@@ -43,7 +43,7 @@ class MobileStyleGAN(FaceGeneration):
                 outputs=(TensorSpec(name="img", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB"),),
             ),
         },
-        resources=Resources(gpu_memory_mb=1500, cpus=1.0),
+        resources=Resources(gpu_memory_mb=1500, cpus=1.0, min_replicas=1, max_replicas=2),
     )
 
     def preprocess(self, x: FaceSeed) -> Tensors:

@@ -41,7 +41,7 @@ class RealESRGAN(FaceRestoration):
                 outputs=(TensorSpec(name="output", shape=("N", 3, "4H", "4W"), range="about [0, 1]", meaning="RGB"),),
             )
         },
-        resources=Resources(gpu_memory_mb=2000, cpus=1.0),
+        resources=Resources(gpu_memory_mb=2000, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: RestorationInput) -> Tensors:
