@@ -8,11 +8,14 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2
 
 from compile.engine import Tensors
 from deployments.roles import SuitComposition, SuitInput
 from deployments.suit_collage.edge import Field, Flags, soft_edge
-from deployments.suit_collage.neck import below_jaw, collar_of, cut_line, eye_distance, paint, without_throat
+from deployments.suit_collage.neck import CHIN, below_jaw, collar_of, cut_line, eye_distance, paint, without_throat
 from modiste.image import LabelMap, RGBImage
 from modiste.labels import FacePart
 from modiste.spec import ModelSpec, Resources
@@ -20,9 +23,12 @@ from modiste.spec import ModelSpec, Resources
 HEAD_PARTS = tuple(
     part for part in FacePart if part not in (FacePart.BACKGROUND, FacePart.NECK, FacePart.NECKLACE, FacePart.CLOTH)
 )
+HANGING_PARTS = (FacePart.LEFT_EAR, FacePart.RIGHT_EAR, FacePart.EARRING)
 HAIR_PARTS = (FacePart.HAIR, FacePart.HAT)
 HAIR_BAND, SKIN_BAND = 0.14, 0.04
 """Half width of the uncertain strip along hair and skin, in eye distances."""
+UNLIKE = 17.0
+"""Distance (half lightness, one and a half times hue, in 8-bit Lab) from all of somebody's hair colours."""
 
 
 class SuitCollage(SuitComposition):
@@ -70,10 +76,13 @@ def head_layer(x: SuitInput, line: float, below: Field, neck: Field) -> tuple[Fi
     """
     labels, image = x.portrait.labels, x.portrait.image
     unit = eye_distance(x.portrait.landmarks)
-    hair_kept = attached(np.isin(labels, HAIR_PARTS) & (x.seen > 0), labels, max(3, round(0.06 * unit)))
+    chin = round(float(x.portrait.landmarks[CHIN, 1]))
+    hair_kept = like_the_rest(np.isin(labels, HAIR_PARTS) & (x.seen > 0), image, chin, unit)
+    hair_kept = attached(hair_kept, labels, max(3, round(0.06 * unit)))
     skin_kept = np.isin(labels, [p for p in HEAD_PARTS if p not in HAIR_PARTS]) & (x.seen > 0)
-    # Beards hang below the jaw; skin beside the jaw is neck, and that is painted.
-    skin_kept &= (labels != FacePart.SKIN) | (below < 0.1 * unit) | ((below < max(line, 0.45 * unit)) & (neck > 0))
+    # Beards hang below the jaw, and so do ears and earrings; skin beside the jaw is neck, and that is painted.
+    hanging = np.isin(labels, HANGING_PARTS) | ((neck > 0) & (labels == FacePart.SKIN))
+    skin_kept &= (below < 0.1 * unit) | ((below < max(line, 0.45 * unit)) & hanging)
     kept = hair_kept | skin_kept
     hair_alpha, hair_colour = soft_edge(image, hair_kept, max(2.0, HAIR_BAND * unit))
     skin_alpha, skin_colour = soft_edge(image, kept, max(1.5, SKIN_BAND * unit))
@@ -83,6 +92,27 @@ def head_layer(x: SuitInput, line: float, below: Field, neck: Field) -> tuple[Fi
     inner = cv2.erode(kept.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=max(1, round(HAIR_BAND * unit)))
     alpha, colour = np.where(inner > 0, 1, alpha), np.where((inner > 0)[..., None], image, colour)
     return alpha.astype(np.float32), colour.astype(np.float32), hair_alpha
+
+
+def like_the_rest(hair: Flags, image: NDArray[np.uint8], chin: int, unit: float) -> Flags:
+    """Hair below the chin only where it has a colour that occurs above: fur collars and dark cloth look like hair.
+
+    hair: [H, W]; image: [H, W, 3]; chin: row
+    """
+    above, low = hair.copy(), hair.copy()
+    above[max(0, chin - round(0.2 * unit)) :], low[: max(0, chin)] = False, False
+    if above.sum() < 0.2 * unit**2 or not low.any():
+        return hair
+    lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 0.03 * unit), cv2.COLOR_RGB2LAB).astype(np.float32)
+    # Ends in the shadow are darker, but hardly of another hue.
+    lab = lab * np.array([0.5, 1.5, 1.5], np.float32)
+    sample = lab[above][:: max(1, int(above.sum()) // 4000)]
+    palette, _ = kmeans2(sample, min(6, len(sample)), minit="++", seed=0)
+    distance = np.full(hair.shape, np.inf, np.float32)
+    distance[low] = np.min([np.linalg.norm(lab[low] - colour, axis=1) for colour in palette], axis=0)
+    fits = cv2.medianBlur((distance < UNLIKE).astype(np.uint8), 2 * max(1, round(0.05 * unit)) + 1)
+    kept = hair & ((fits > 0) | ~low)
+    return np.asarray(kept | (ndimage.binary_fill_holes(kept) & hair))
 
 
 def attached(hair: Flags, labels: LabelMap, thread: int) -> Flags:

@@ -177,7 +177,9 @@ def paint(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, seen
     body = np.clip(np.minimum(columns - left[:, None], right[:, None] - columns) + 0.5, 0, 1)
     body[: max(0, int(landmarks[list(JAW), 1].min()))] = 0
     body[np.arange(height)[:, None] > collar.lower[None] + 2] = 0
+    body[_between_hair(labels, body, columns < (left + right)[:, None] / 2) & (seen > 0)] = 1
     valid = _photographed(labels, seen, unit) & (below < cut_line(landmarks, collar)) & (body > 0)
+    valid &= ~_much_darker(image, valid)
     tone = _tone(image, landmarks, labels, valid, unit)
     picture = image.astype(np.float32)
     spread = local_mean(picture, valid.astype(np.float32), 0.04 * unit)
@@ -195,6 +197,13 @@ def paint(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, seen
     return Neck(colour=np.clip(colour, 0, 255).astype(np.float32), alpha=body.astype(np.float32))
 
 
+def _between_hair(labels: LabelMap, body: Field, on_left: Flags) -> Flags:
+    """Neck skin beside the neck's outline with hair further out: without it the ground would show through there."""
+    hair = np.isin(labels, (FacePart.HAIR, FacePart.HAT))
+    outwards = np.where(on_left, np.cumsum(hair, axis=1) > 0, np.cumsum(hair[:, ::-1], axis=1)[:, ::-1] > 0)
+    return np.asarray((labels == FacePart.NECK) & (body < 1) & outwards)
+
+
 def _photographed(labels: LabelMap, seen: Mask, unit: float) -> Flags:
     """Neck skin, away from whatever lies next to it: rims hold shadows and foreign colour."""
     side = 2 * max(1, round(0.05 * unit)) + 1
@@ -202,6 +211,13 @@ def _photographed(labels: LabelMap, seen: Mask, unit: float) -> Flags:
     skin = np.isin(labels, (FacePart.NECK, FacePart.SKIN)) & (seen > 0)
     inner = cv2.erode(skin.astype(np.uint8), kernel, borderValue=0)
     return np.asarray((inner > 0) & (labels == FacePart.NECK))
+
+
+def _much_darker(image: NDArray[np.uint8], skin: Flags) -> Flags:
+    """Collars and deep shadow that the parser took for skin, with a rim."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 2).astype(np.float32)
+    usual = float(np.median(grey[skin])) if skin.any() else 0.0
+    return np.asarray(cv2.dilate((grey < 0.62 * usual).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
 
 
 def _tone(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, valid: Flags, unit: float) -> Field:
