@@ -12,7 +12,7 @@ from api.errors import MissingFile, invalid_options
 from api.files import FileStore, media_type
 from graphs.base import VideoFile
 from graphs.report import Outcome, Report
-from graphs.signature import Kind, Signature, Slot, jsonable, read_picture
+from graphs.signature import Kind, Signature, Slot, jsonable, read_picture, resolution
 from modiste.image import Format, encode
 
 _UPLOAD_TEXT: Mapping[Kind, str] = {
@@ -95,26 +95,28 @@ def _read(slot: Slot, content: bytes | Path) -> Any:
     return read_picture(slot, content.read_bytes() if isinstance(content, Path) else content)
 
 
-async def store_result(of: Signature, outcome: Outcome[Any], files: FileStore, image_format: Format) -> dict[str, Any]:
+async def store_result(
+    of: Signature, request: object, outcome: Outcome[Any], files: FileStore, image_format: Format
+) -> dict[str, Any]:
     """The result as JSON: pictures encoded and stored, videos moved into the store, the rest as it is."""
+
+    def store(value: Any) -> dict[str, Any]:
+        if isinstance(value, Path):
+            return _link(files, files.adopt(value))
+        encoded = encode(value, image_format, dpi=resolution(request))
+        height, width = value.shape[:2]
+        return _link(files, files.put(encoded, image_format), width=width, height=height)
+
     content: dict[str, Any] = {}
     for slot in of.results:
         value = getattr(outcome.result, slot.name)
         if value is None or slot.kind == "json":
             content[slot.name] = jsonable(value)
         elif slot.many:
-            jobs = (asyncio.to_thread(_store, slot, one, files, image_format) for one in value)
-            content[slot.name] = await asyncio.gather(*jobs)
+            content[slot.name] = await asyncio.gather(*(asyncio.to_thread(store, one) for one in value))
         else:
-            content[slot.name] = await asyncio.to_thread(_store, slot, value, files, image_format)
+            content[slot.name] = await asyncio.to_thread(store, value)
     return content | {"report": jsonable(outcome.report)}
-
-
-def _store(slot: Slot, value: Any, files: FileStore, image_format: Format) -> dict[str, Any]:
-    if slot.kind == "video":
-        return _link(files, files.adopt(Path(value)))
-    height, width = value.shape[:2]
-    return _link(files, files.put(encode(value, image_format), image_format), width=width, height=height)
 
 
 def _link(files: FileStore, file_id: str, **size: int) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Worker:
         async with aclosing(self._flows.stream(of.flow, request)) as stream:
             async for news in stream:
                 if isinstance(news, Outcome):
-                    return await store_result(of, news, self._files, _format(job))
+                    return await store_result(of, request, news, self._files, _format(job))
                 if monotonic() - reported > REPORT_EVERY_S:
                     reported = monotonic()
                     await asyncio.to_thread(self._jobs.report, job.id, news)

@@ -20,7 +20,7 @@ from graphs import GRAPHS
 from graphs.base import VideoFile
 from graphs.local import LocalRunner
 from graphs.report import Outcome
-from graphs.signature import Signature, Slot, explain, jsonable, read_picture, signature
+from graphs.signature import Signature, Slot, explain, jsonable, read_picture, resolution, signature
 from graphs.watch import watch
 from modiste.errors import InvalidOption, ModisteError
 from modiste.image import Format, encode
@@ -106,7 +106,7 @@ async def run(of: Signature, request: object) -> Outcome[Any]:
     raise RuntimeError(f"{of.flow} ended without an outcome")
 
 
-def write(of: Signature, result: Any, out: Path) -> dict[str, list[str]]:
+def write(of: Signature, request: object, result: object, out: Path) -> dict[str, list[str]]:
     """Write the result's files; returns their paths by field.
 
     One file goes to `out` itself; several beside it, as out_0.png, out_1.png or, of several fields, out_FIELD.png.
@@ -123,7 +123,7 @@ def write(of: Signature, result: Any, out: Path) -> dict[str, list[str]]:
                 target = target.with_suffix(Path(value).suffix)
                 shutil.move(value, target)
             else:
-                target.write_bytes(encode(value, FORMATS[out.suffix.lower()]))
+                target.write_bytes(encode(value, FORMATS[out.suffix.lower()], dpi=resolution(request)))
             written.setdefault(name, []).append(str(target))
     return written
 
@@ -150,7 +150,7 @@ def main(arguments: list[str]) -> None:
         outcome = asyncio.run(run(of, request))
     except ModisteError as error:
         sys.exit(_refuse(error))
-    files = write(of, outcome.result, out)
+    files = write(of, request, outcome.result, out)
     content = {s.name: jsonable(getattr(outcome.result, s.name)) for s in of.results if s.kind == "json"}
     print(json.dumps(files | content | {"report": jsonable(outcome.report)}, indent=2))
 

@@ -90,6 +90,11 @@ def read_picture(slot: Slot, encoded: bytes) -> RGBImage | RGBAImage:
     return decode(encoded) if slot.kind == "picture" else decode_rgba(encoded)
 
 
+def resolution(request: Any) -> float | None:
+    """Dots per inch of the result's pictures, where the flow has an option `dpi`."""
+    return getattr(request.options, "dpi", None)
+
+
 def jsonable(value: object) -> Any:
     """Dataclasses, pydantic models and numpy values as JSON values."""
     return to_jsonable_python(value, fallback=lambda found: found.tolist())

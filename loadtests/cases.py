@@ -32,6 +32,6 @@ def cases() -> dict[str, Case]:
         "try_on": Case(files={"person": person, "garment": "garments/g03_tee_coral_women.jpg"}),
         "anonymize": Case(files={"image": person}),
         "anonymize_video": Case(files={"video": "video/head_turn_one.mp4"}),
-        "id_photo": Case(files={"portrait": person}),
-        "sketch_search": Case(files={"sketch": "garments/g01_tee_breton_women.jpg"}, options={"category": "top"}),
+        "id_photo": Case(files={"portrait": "portraits/astronaut.jpg"}),
+        "sketch_search": Case(files={"sketch": "sketches/tshirt_red.png"}, options={"category": "auto"}),
     }

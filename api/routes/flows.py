@@ -96,8 +96,9 @@ async def _run(of: Signature, form: Form, services: Services, image_format: Form
     """Run the flow while the caller waits."""
     options = parse_options(of, form.options)
     contents = {name: await upload.read() for name, upload in form.files.items()}
-    outcome = await services.flows.run(of.flow, await build_request(of, contents, options))
-    result = await store_result(of, outcome, services.files, image_format)
+    typed = await build_request(of, contents, options)
+    outcome = await services.flows.run(of.flow, typed)
+    result = await store_result(of, typed, outcome, services.files, image_format)
     report_id = await asyncio.to_thread(services.files.put, json.dumps(result).encode(), "json")
     headers = {"Modiste-Report": report_id}
     single = of.single_picture
