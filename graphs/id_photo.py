@@ -20,7 +20,7 @@ from deployments.roles import (
     SuitInput,
 )
 from graphs.base import Graph, uses
-from graphs.face_finding import close_up, find, look
+from graphs.face_finding import close_up, find
 from graphs.id_format import Paper, Preset, layout, photo_format, pixels, print_sheet
 from graphs.id_portrait import Head, check, check_yaw, choose, measure, place, roll_of, settle
 from graphs.id_suits import Suit, SuitName, load_suit, suit_from
@@ -111,7 +111,7 @@ class IdPhoto(Graph[IdPhotoRequest, IdPhotoResult]):
             )
         suit = load_suit(options.suit) if request.suit is None else suit_from(request.suit)
 
-        sights = await look(picture, await find(picture, self.detect, self.detect_small), self.landmarks)
+        sights = await find(picture, self.detect, self.detect_small, self.landmarks)
         sight = choose(sights)
         check(picture, sight)
         (closeup,) = await close_up(

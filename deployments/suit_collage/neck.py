@@ -19,6 +19,8 @@ HINGES: Final = (58, 288)
 CHIN: Final = 152
 CHEEKS: Final = (50, 101, 280, 330)
 """Below the eyes, above any beard."""
+BESIDE = 0.4
+"""How far beside the neck's outline skin under hair may still be throat, in eye distances."""
 CHIN_SIDES: Final = (32, 140, 262, 369, 199)
 BEARD_HUE, BEARD_LIGHT = 9.0, 38.0
 """Lab differences of chin and cheek (8-bit scale) beyond which there may be a beard."""
@@ -177,7 +179,9 @@ def paint(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, seen
     body = np.clip(np.minimum(columns - left[:, None], right[:, None] - columns) + 0.5, 0, 1)
     body[: max(0, int(landmarks[list(JAW), 1].min()))] = 0
     body[np.arange(height)[:, None] > collar.lower[None] + 2] = 0
-    body[_between_hair(labels, body, columns < (left + right)[:, None] / 2) & (seen > 0)] = 1
+    aside = np.maximum(left[:, None] - columns, columns - right[:, None])
+    on_left = columns < (left + right)[:, None] / 2
+    body[_between_hair(labels, body, on_left) & (seen > 0) & (aside < BESIDE * unit)] = 1
     valid = _photographed(labels, seen, unit) & (below < cut_line(landmarks, collar)) & (body > 0)
     valid &= ~_much_darker(image, valid)
     tone = _tone(image, landmarks, labels, valid, unit)

@@ -126,7 +126,7 @@ def sight(x: float, y: float, size: float, *, tilt: float = 0.0, sureness: float
     cos, sin = np.cos(np.radians(tilt)) * size / 4, np.sin(np.radians(tilt)) * size / 4
     eyes = np.array([[x - cos, y - sin], [x + cos, y + sin]], np.float32)
     box = Box(x - size / 2, y - size / 2, x + size / 2, y + size / 2)
-    return Sight(face=Face(box=box, score=0.9, eyes=eyes), sureness=sureness, turn=0.0)
+    return Sight(face=Face(box=box, score=0.9, eyes=eyes), sureness=sureness, turn=0.0, inside=1.0)
 
 
 def test_one_face_is_chosen() -> None:
