@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _BYTES, _LONGEST = 32_000_000, 16
 """A stretch has 16 frames, or fewer where frames are large."""
+_FURTHEST_TURN = 50.0
+"""Degrees a head may be turned to the side: beyond, there is hardly a face to put another one on."""
 _MARGIN, _LARGEST_SWAP = 1.45, 512
 """Side of the crop that is swapped: over the size of the face, and at most, pixels."""
 
@@ -59,7 +61,7 @@ class Stretch:
             (abs(yaw(sighting.points)), frame, sighting.points)
             for frame, people in enumerate(self.people, self.start)
             for who, sighting in people
-            if who is track and sighting.points is not None
+            if who is track and sighting.points is not None and can_be_swapped(sighting)
         ]
         best = min(views, key=lambda view: view[:2], default=None)
         return None if best is None else best[1:]
@@ -68,6 +70,13 @@ class Stretch:
         """At what size to have a virtual face ready: half as large again as the person, who may come nearer."""
         box = max((s.face.box for people in self.people for who, s in people if who is track), key=lambda b: b.area)
         return int(np.clip(2.4 * max(box.width, box.height), 192, 1024))
+
+
+def can_be_swapped(sighting: Sighting) -> bool:
+    """Is the face large enough, recognised by the mesh, and not turned away?"""
+    box = sighting.face.box
+    large = max(box.width, box.height) >= SMALLEST_FACE
+    return sighting.points is not None and large and abs(yaw(sighting.points)) <= _FURTHEST_TURN
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +133,7 @@ def prepare(stretch: Stretch, parts: dict[int, Part], skin: str, *, hide: bool) 
         for track, sighting in people:
             part = parts[track.id]
             part.first, part.last = min(part.first, frame), max(part.last, frame)
-            box = sighting.face.box
-            if part.face is not None and sighting.points is not None and max(box.width, box.height) >= SMALLEST_FACE:
+            if part.face is not None and sighting.points is not None and can_be_swapped(sighting):
                 face = face_from_landmarks(sighting.points)
                 crop = cut_out(images[index], face, margin=_MARGIN, smallest=48, largest=_LARGEST_SWAP)
                 scenes.append(Scene(frame, index, part, sighting.points, crop))
