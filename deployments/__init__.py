@@ -91,7 +91,9 @@ def engine_specs() -> dict[str, EngineSpec]:
 
 def open_model(model_id: str) -> Model[Any, Any]:
     """Open the model's engines (built where the cache has none) and the model on top of them."""
-    from compile.openvino import open_engine  # costs 60 MB, and classical models have no engine
-
     found = model_class(model_id)
+    if not found.spec.engines:
+        return found({})
+    from compile.openvino import open_engine  # costs 60 MB, which classical models need not pay
+
     return found({name: open_engine(engine) for name, engine in found.spec.engines.items()})

@@ -19,7 +19,7 @@ from deployments.roles import (
 from graphs.base import Graph, uses
 from graphs.casting import TRUNCATION, Look, load_cast, rank, yaw
 from graphs.face_exchange import HEAD_MARGIN, skin_of
-from graphs.face_finding import SURE, close_up, find, look
+from graphs.face_finding import SURE, close_up, find
 from graphs.face_token import decode, encode
 from graphs.skin import measure
 from modiste.errors import NoFace
@@ -85,8 +85,8 @@ class VirtualFaces(Graph[VirtualFacesRequest, VirtualFacesResult]):
         return VirtualFacesResult(faces=tuple(faces), tokens=tokens)
 
     async def _look(self, photo: RGBImage) -> Look:
-        found = await find(photo, self.near, self.detect)
-        sights = [sight.face for sight in await look(photo, found, self.mesh) if sight.sureness >= SURE]
+        found = await find(photo, self.near, self.detect, self.mesh)
+        sights = [sight.face for sight in found if sight.sureness >= SURE]
         if not sights:
             raise NoFace("expected a photo with a face that looks at the camera, got one in which none was found")
         largest = max(sights, key=lambda face: face.box.area)
