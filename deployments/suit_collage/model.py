@@ -15,7 +15,8 @@ from scipy.cluster.vq import kmeans2
 from compile.engine import Tensors
 from deployments.roles import SuitComposition, SuitInput
 from deployments.suit_collage.edge import Field, Flags, soft_edge
-from deployments.suit_collage.neck import CHIN, below_jaw, collar_of, cut_line, eye_distance, paint, without_throat
+from deployments.suit_collage.jaw import CHIN, below_jaw, eye_distance, without_throat
+from deployments.suit_collage.neck import collar_of, cut_line, paint
 from modiste.image import LabelMap, RGBImage
 from modiste.labels import FacePart
 from modiste.spec import ModelSpec, Resources
