@@ -44,7 +44,7 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None) -> TopShape:
         hems.append(collar + drop)
     hem = float(np.mean(hems))
     pits = float(max(a[1] for a in body.armpits))
-    if hem_hint is not None and hem < hem_hint + 0.55 * body.unit:
+    if hem_hint is not None and hem < hem_hint + 0.6 * body.unit:
         if hem_hint - pits > MOST_STRETCH * max(hem - pits, 1.0):
             raise CannotFit("expected a garment about as long as the one worn, got a much shorter one")
         hem = hem_hint + 0.012 * body.unit

@@ -4,11 +4,16 @@ import numpy as np
 
 from deployments.limb_tps.half_outline import Chain, find_armpits
 from deployments.limb_tps.shapes import DEPTHS_PER_WIDTH, Kind, TopShape
+from modiste.errors import CannotFit
 
 DRESS_LENGTH = 1.85
 """Collar to hem over chest width, above which a garment with sleeves is a dress."""
 DRESS_SLIMNESS = 1.65
 """Height over width, above which a garment without sleeves is a dress."""
+TROUSERS_SLIMNESS = 2.0
+"""Height over width, above which a garment with a waistband is trousers with closed legs."""
+NOTCH = 0.12
+"""Height of the opening between two legs, over the garment's height."""
 
 
 def sleeveless_kind(chains: tuple[Chain, Chain]) -> Kind | None:
@@ -17,12 +22,19 @@ def sleeveless_kind(chains: tuple[Chain, Chain]) -> Kind | None:
     raises: CannotFit, where only one sleeve is to be seen
     """
     waistband = _waistband(chains)
-    if not waistband and find_armpits(chains) is not None:
-        return None
-    if lower_kind(chains) == "trousers":
+    if waistband and _notch(chains) > NOTCH:
         return "trousers"
-    if waistband:
-        return "skirt"
+    try:
+        sleeved = find_armpits(chains) is not None
+    except CannotFit:
+        # A belt's end or a pocket beside a waistband is no sleeve.
+        if not waistband:
+            raise
+        sleeved = False
+    if sleeved:
+        return None
+    if waistband or _notch(chains) > NOTCH:
+        return lower_kind(chains)
     height = max(float(np.ptp(chain[:, 1])) for chain in chains)
     widest = sum(float(chain[:, 0].max()) for chain in chains)
     return "dress" if height / widest > DRESS_SLIMNESS else "upper"
@@ -40,11 +52,16 @@ def is_dress(top: TopShape) -> bool:
 
 def lower_kind(chains: tuple[Chain, Chain]) -> Kind:
     """Trousers or skirt, by the notch between the legs or the slimness of closed ones."""
-    bottom = max(float(c[:, 1].max()) for c in chains)
-    top = min(float(c[0, 1]) for c in chains)
-    width = sum(float(c[:, 0].max()) for c in chains)
-    notch = (bottom - min(float(c[-1, 1]) for c in chains)) / max(bottom - top, 1.0)
-    return "trousers" if notch > 0.12 or (bottom - top) / max(width, 1.0) > 2.0 else "skirt"
+    height = max(float(chain[:, 1].max()) for chain in chains) - min(float(chain[0, 1]) for chain in chains)
+    width = sum(float(chain[:, 0].max()) for chain in chains)
+    return "trousers" if _notch(chains) > NOTCH or height / max(width, 1.0) > TROUSERS_SLIMNESS else "skirt"
+
+
+def _notch(chains: tuple[Chain, Chain]) -> float:
+    """Height of the opening at the middle of the lower edge over the garment's height."""
+    bottom = max(float(chain[:, 1].max()) for chain in chains)
+    top = min(float(chain[0, 1]) for chain in chains)
+    return (bottom - min(float(chain[-1, 1]) for chain in chains)) / max(bottom - top, 1.0)
 
 
 def _waistband(chains: tuple[Chain, Chain]) -> bool:

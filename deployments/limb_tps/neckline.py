@@ -1,6 +1,7 @@
 """The front edge of the neck opening: what shows above it is the inside of the back, which a neck hides."""
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,8 @@ DEPTHS = np.arange(0.06, 0.44, 0.02)
 """Depth of the opening below the collar points, over the shoulder width."""
 ROUNDNESS = (1.0, 1.5, 2.0, 3.0)
 """Exponent of the curve: 1 a V, 2 a round neck, 3 a square one."""
+DEEP = 0.3
+"""Depth from which on only a V is an opening, over the shoulder width."""
 SHARES = (1.0, 0.78, 0.56)
 """Width of the opening over the distance between the collar points; less than 1 leaves the collar beside it."""
 USUAL_DEPTH = 0.14
@@ -38,7 +41,11 @@ def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
     hooded = float(np.min(_below(shape.collar, first, last))) < -HOOD * width
     found = []
     for depth in DEPTHS[(outline_dip - 0.02 <= DEPTHS) & ((0.16 if hooded else 1.0) >= DEPTHS)]:
-        lines = [_curve(first, last, depth * width, roundness, share) for roundness in ROUNDNESS for share in SHARES]
+        lines = [
+            _curve(first, last, depth * width, roundness, share)
+            for roundness in (ROUNDNESS if depth < DEEP else ROUNDNESS[:1])
+            for share in SHARES
+        ]
         steps = [
             _step(lab, cutout.texture[..., 3], line[3:-3], band) * _lining(lab, line, first, last, cloth)
             for line in lines
@@ -71,11 +78,8 @@ def _below(line: Polyline, first: Polyline, last: Polyline) -> NDArray[np.float3
 
 def _step(lab: NDArray[np.float32], alpha: NDArray[np.uint8], line: Polyline, band: float) -> float:
     """Colour difference across the curve that most of its length shows, in Lab units."""
-    sides = []
-    for offset in (-band, band):
-        x, y = line[:, 0], line[:, 1] + offset
-        sides.append(cv2.remap(lab, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0])
-    here = cv2.remap(alpha, line[:, 0], line[:, 1] + band, cv2.INTER_LINEAR)[:, 0]
+    sides = [_read(lab, line + np.array([0, offset], np.float32)) for offset in (-band, band)]
+    here = _read(alpha, line + np.array([0, band], np.float32))
     difference = np.linalg.norm(sides[0] - sides[1], axis=1) * (here > 127)
     return float(np.quantile(difference, 0.3))
 
@@ -91,11 +95,18 @@ def _cloth(lab: NDArray[np.float32], shape: TopShape, width: float) -> NDArray[n
 def _lining(
     lab: NDArray[np.float32], line: Polyline, first: Polyline, last: Polyline, cloth: NDArray[np.float32]
 ) -> float:
-    """0.35-1: how far what lies above the curve differs from the front's cloth."""
+    """0.05-1: how far what lies above the curve differs from the front's cloth."""
     chord = first + (last - first) * np.linspace(0, 1, len(line))[:, None]
     inside = np.concatenate([line + (chord - line) * share for share in (0.25, 0.5, 0.75)]).astype(np.float32)
-    colours = cv2.remap(lab, inside[:, 0], inside[:, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
-    return float(np.clip(np.median(np.linalg.norm(colours - cloth, axis=1)) / 18, 0.35, 1.0))
+    colours = _read(lab, inside)
+    return float(np.clip(np.quantile(np.linalg.norm(colours - cloth, axis=1), 0.3) / 18, 0.05, 1.0))
+
+
+def _read(picture: NDArray[Any], points: Polyline) -> NDArray[Any]:
+    """[H, W, ...] at [K, 2] -> [K, ...]"""
+    x, y = np.ascontiguousarray(points[None, :, 0]), np.ascontiguousarray(points[None, :, 1])
+    read: NDArray[Any] = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+    return read
 
 
 def open_neck(texture: RGBAImage, shape: TopShape) -> RGBAImage:
