@@ -59,7 +59,8 @@ def person(samples: Path, name: str) -> tuple[RGBImage, dict[str, NDArray[np.flo
     image = decode((samples / "persons" / f"{name}.jpg").read_bytes())
     joints = json.loads((samples / "persons" / f"{name}.keypoints.json").read_text())["keypoints"]
     labels = cv2.imread(str(samples / "persons" / f"{name}.labels.png"), cv2.IMREAD_GRAYSCALE)
-    return image, {j["name"]: np.array([j["x"], j["y"]], np.float32) for j in joints}, labels
+    assert labels is not None
+    return image, {j["name"]: np.array([j["x"], j["y"]], np.float32) for j in joints}, labels.astype(np.uint8)
 
 
 def a_face(angle: float = 0.0) -> Face:
@@ -257,7 +258,7 @@ def landmarks(models: Any, image: RGBImage, detector: str = "blazeface") -> Land
     ((face, *_),) = models(detector)([image])
     (mesh,) = models("face_mesh")([LandmarksInput(image=image, face=face)])
     assert mesh.score > 0.9
-    return mesh.points
+    return Landmarks(mesh.points)
 
 
 @pytest.mark.weights
