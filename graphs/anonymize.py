@@ -7,7 +7,7 @@ import numpy as np
 
 from deployments.roles import FaceDetection, FaceSeed, FaceView, SwapInput
 from graphs.base import uses
-from graphs.casting import Look, draw, load_cast, rank
+from graphs.casting import STRANGER, Look, draw, load_cast, rank
 from graphs.face_choice import LEAST_SHOWN, shown_share, skip_reason, unfit_reason
 from graphs.face_exchange import (
     HEAD_MARGIN,
@@ -114,7 +114,7 @@ class Anonymize(FaceExchange[AnonymizeRequest, AnonymizeResult]):
                         how="swapped",
                         reason=None,
                         token=encode(seed),
-                        offered=tuple(encode(offer) for offer in rank(looks, load_cast())),
+                        offered=tuple(encode(offer) for offer in rank(looks, load_cast(), too_alike=STRANGER)),
                         skin=as_hex(looks.tone),
                         cosine=round(float(looks.embedding @ embedding), 4),
                     )
@@ -149,7 +149,7 @@ def _cast(people: list[Look], asked: tuple[FaceSeed, ...], seed: int) -> list[Fa
         if person < len(asked):
             chosen.append(asked[person])
         else:
-            chosen.append(draw(rank(looks, load_cast()), seed, person, set(chosen)))
+            chosen.append(draw(rank(looks, load_cast(), too_alike=STRANGER), seed, person, set(chosen)))
     return chosen
 
 

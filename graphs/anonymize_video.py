@@ -13,7 +13,7 @@ from pydantic import Field
 
 from deployments.roles import FaceSeed, face_from_landmarks
 from graphs.base import VideoFile
-from graphs.casting import draw, load_cast, rank
+from graphs.casting import STRANGER, draw, load_cast, rank
 from graphs.face_exchange import HEAD_MARGIN, AnonymizeOptions, FaceExchange, asked_faces
 from graphs.face_token import encode
 from graphs.face_tracks import FaceTracker
@@ -189,7 +189,7 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
             view = await self._head(stretch.image(best[0]), *best)
             part.remember(view)
             part.looks = await self.looks(view.crop, view.crop.inward(view.points), view.labels)
-            part.offered = rank(part.looks, load_cast())
+            part.offered = rank(part.looks, load_cast(), too_alike=STRANGER)
 
     async def _head(self, image: RGBImage, frame: int, points: Landmarks) -> HeadView:
         crop = cut_out(

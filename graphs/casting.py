@@ -28,6 +28,8 @@ _GLASSES = (17, 20, 28, 42, 59, 61, 73, 90, 102, 112, 122, 123, 129, 131, 148)
 """Seeds that play nobody, as looked at one by one: a swap would paint the glasses onto the skin."""
 _TOO_ALIKE = 0.94
 """Cosine of embeddings from which on a virtual face might be taken for the person it replaces."""
+STRANGER = 0.89
+"""Cosine of embeddings up to which the identity network surely takes two faces for two people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +72,11 @@ def yaw(points: Landmarks) -> float:
     return float(np.degrees(np.arctan2(across[2], np.hypot(across[0], across[1]))))
 
 
-def rank(look: Look, cast: Cast, count: int = OFFERED) -> list[FaceSeed]:
-    """Those that suit best: skin tone and head turn near the person's, build of the face alike but not the same."""
+def rank(look: Look, cast: Cast, count: int = OFFERED, *, too_alike: float = _TOO_ALIKE) -> list[FaceSeed]:
+    """Those that suit best: skin tone and head turn near the person's, build of the face alike but not the same.
+
+    too_alike: cosine from which on a face comes last; lower where people must not be recognised
+    """
     difference = cast.tones - look.tone
     difference[:, 0] = (difference[:, 0] + 180) % 360 - 180
     alike = cast.embeddings @ look.embedding
@@ -79,7 +84,7 @@ def rank(look: Look, cast: Cast, count: int = OFFERED) -> list[FaceSeed]:
         np.abs(difference * _TONE_WEIGHTS).sum(axis=1)
         + np.abs(cast.yaws - look.yaw) / 40
         + _BUILD_WEIGHT * (1 - alike)
-        + 100 * (alike > _TOO_ALIKE)
+        + 100 * (alike > too_alike)
     )
     best = np.argsort(cost, kind="stable")[:count]
     return [FaceSeed(seed=int(cast.seeds[i]), truncation=TRUNCATION) for i in best]

@@ -8,7 +8,7 @@ decided by thresholds on single frames, which would flicker.
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
@@ -48,8 +48,11 @@ _FAR = np.float32(0.02)
 """Weight of the wide mean that speaks where no skin is near."""
 _LIP_LIMIT = 0.6
 """How far lips may be recoloured, in logarithms."""
-_LIP_REACH = 150.0
-"""Distance from the lips, in thousandths of the face's width, from which on points are free."""
+_LIPS_OF_TARGET = 0.85
+_LIP_REACH, _EYE_REACH = 150.0, 110.0
+"""Distance from lips and closed eyes, in thousandths of the face's width, from which on points are free."""
+_NARROW, _SHUT = 0.215, 0.19
+"""Gap between the lids over the width of an eye: from the first on it is taken to be closing, at the second closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,8 @@ def swapped(ready: Prepared, x: SwapInput) -> SwappedFace:
     shape = (small[1], small[0])
 
     points = destination(source.landmarks, mesh)
-    points = mesh + (points - mesh) * _freedom()
+    shut = [_shut(mesh, eye) for eye in (RIGHT_EYE, LEFT_EYE)]
+    points = mesh + (points - mesh) * _freedom(round(shut[0], 1), round(shut[1], 1))
     where, inside = inverse_map(_coarse(points), _coarse(ready.landmarks), _triangles(), *shape)
     image = cv2.resize(target.image, small, interpolation=cv2.INTER_AREA)
     labels = cv2.resize(target.labels, small, interpolation=cv2.INTER_NEAREST)
@@ -126,6 +130,10 @@ def swapped(ready: Prepared, x: SwapInput) -> SwappedFace:
     depth = cv2.distanceTransform(area.astype(np.uint8), cv2.DIST_L2, 3)
     alpha, edge = (_rise(depth, face_width * width) for width in (_SEAM, _SEAM / 4))
     own = mouth.kept(source.landmarks, mesh, points, shape, face_width)
+    for eye, how in zip((RIGHT_EYE, LEFT_EYE), shut, strict=True):
+        if how > 0:
+            lids = cv2.dilate(region.polygon(mesh, eye, shape), None, iterations=max(1, round(face_width * 0.05)))
+            own = np.maximum(own, cv2.GaussianBlur(lids, (0, 0), face_width * 0.02) * np.float32(how / 255))
     gain = _gain(face, image, skin.astype(np.float32), face_width, x.tone)
     gain *= _lip_gain(face * gain, image, mouth.lips(mesh, shape, face_width))
 
@@ -171,13 +179,13 @@ def _gain(
 
 
 def _lip_gain(face: NDArray[np.float32], image: NDArray[np.uint8], lips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lips half way to the colour of the target's own, which lie in the same place. face: 0-255"""
+    """Lips most of the way to the colour of the target's own, which lie in the same place. face: 0-255"""
     total = float(lips.sum())
     if total < 10:
         return np.ones(face.shape, np.float32)
     difference = np.log(image.astype(np.float32) / 255 + _FLOOR) - np.log(np.minimum(face, 255) / 255 + _FLOOR)
     mean = (difference * lips[..., None]).sum(axis=(0, 1)) / total
-    gain: NDArray[np.float32] = np.exp(0.5 * _LIP_LIMIT * np.tanh(mean / _LIP_LIMIT) * lips[..., None])
+    gain: NDArray[np.float32] = np.exp(_LIPS_OF_TARGET * _LIP_LIMIT * np.tanh(mean / _LIP_LIMIT) * lips[..., None])
     return gain
 
 
@@ -212,10 +220,23 @@ def _triangles() -> NDArray[np.int32]:
     return np.where((turn < 0)[:, None], corners[:, [0, 2, 1]], corners).astype(np.int32)
 
 
-@cache
-def _freedom() -> NDArray[np.float32]:
-    """How far points go to where the source has them: not at all at the lips, wholly elsewhere. [468, 1]"""
+def _shut(mesh: NDArray[np.float32], eye: tuple[int, ...]) -> float:
+    """How far an eye is closed, 0-1: lids that are drawn shut cannot be made of open ones by bending."""
+    width = float(np.linalg.norm(mesh[eye[8], :2] - mesh[eye[0], :2]))
+    gap = float(np.mean([np.linalg.norm(mesh[eye[16 - i], :2] - mesh[eye[i], :2]) for i in (3, 4, 5)]))
+    return float(np.clip((_NARROW - gap / max(width, 1e-6)) / (_NARROW - _SHUT), 0, 1))
+
+
+@lru_cache(maxsize=128)
+def _freedom(right_shut: float, left_shut: float) -> NDArray[np.float32]:
+    """How far points go to where the source has them: not at all at lips and closed eyes, wholly elsewhere. [468, 1]"""
     face = neutral()[:, :2]
-    t = np.clip(cdist(face, face[list(LIPS_OUTER)]).min(axis=1) / _LIP_REACH, 0, 1)
-    freedom: NDArray[np.float32] = (t * t * (3 - 2 * t)).astype(np.float32)[:, None]
-    return freedom
+    freedom = np.ones(len(face))
+    for loop, reach, fixed in (
+        (LIPS_OUTER, _LIP_REACH, 1.0),
+        (RIGHT_EYE, _EYE_REACH, right_shut),
+        (LEFT_EYE, _EYE_REACH, left_shut),
+    ):
+        t = np.clip(cdist(face, face[list(loop)]).min(axis=1) / reach, 0, 1)
+        freedom = np.minimum(freedom, 1 - fixed * (1 - t * t * (3 - 2 * t)))
+    return np.asarray(freedom, np.float32)[:, None]
