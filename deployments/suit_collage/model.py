@@ -45,7 +45,7 @@ class SuitCollage(SuitComposition):
 
     def postprocess(self, outputs: Tensors, x: SuitInput) -> RGBImage:
         image, landmarks = x.portrait.image, x.portrait.landmarks
-        labels = without_throat(image, landmarks, x.portrait.labels)
+        labels = own_hair(x, without_throat(image, landmarks, x.portrait.labels))
         x = replace(x, portrait=replace(x.portrait, labels=labels))
         height, width = labels.shape
         unit, collar = eye_distance(landmarks), collar_of(x.opening)
@@ -77,9 +77,7 @@ def head_layer(x: SuitInput, line: float, below: Field, neck: Field) -> tuple[Fi
     """
     labels, image = x.portrait.labels, x.portrait.image
     unit = eye_distance(x.portrait.landmarks)
-    chin = round(float(x.portrait.landmarks[CHIN, 1]))
-    hair_kept = like_the_rest(np.isin(labels, HAIR_PARTS) & (x.seen > 0), image, chin, unit)
-    hair_kept = attached(hair_kept, labels, max(3, round(0.06 * unit)))
+    hair_kept = np.isin(labels, HAIR_PARTS) & (x.seen > 0)
     skin_kept = np.isin(labels, [p for p in HEAD_PARTS if p not in HAIR_PARTS]) & (x.seen > 0)
     # Beards hang below the jaw, and so do ears and earrings; skin beside the jaw is neck, and that is painted.
     hanging = np.isin(labels, HANGING_PARTS) | ((neck > 0) & (labels == FacePart.SKIN))
@@ -93,6 +91,14 @@ def head_layer(x: SuitInput, line: float, below: Field, neck: Field) -> tuple[Fi
     inner = cv2.erode(kept.astype(np.uint8), np.ones((3, 3), np.uint8), iterations=max(1, round(HAIR_BAND * unit)))
     alpha, colour = np.where(inner > 0, 1, alpha), np.where((inner > 0)[..., None], image, colour)
     return alpha.astype(np.float32), colour.astype(np.float32), hair_alpha
+
+
+def own_hair(x: SuitInput, labels: LabelMap) -> LabelMap:
+    """Hair that is not of this head becomes cloth."""
+    unit, chin = eye_distance(x.portrait.landmarks), round(float(x.portrait.landmarks[CHIN, 1]))
+    found = np.isin(labels, HAIR_PARTS)
+    hair = attached(like_the_rest(found, x.portrait.image, chin, unit), labels, max(3, round(0.06 * unit)))
+    return LabelMap(np.where(found & ~hair, FacePart.CLOTH, labels).astype(np.uint8))
 
 
 def like_the_rest(hair: Flags, image: NDArray[np.uint8], chin: int, unit: float) -> Flags:

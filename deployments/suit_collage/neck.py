@@ -69,10 +69,10 @@ def outline(landmarks: Landmarks, labels: LabelMap, collar: Collar) -> tuple[Fie
     for corner, outward in ((collar.left, -1), (collar.right, 1)):
         half = _photographed_half(shown, axis, outward)
         half = usual if half is None else float(np.clip(half, 0.8 * usual, 1.2 * usual))
-        hinge = max(half, abs(float(hinges[0, 0]) - axis))
+        hinge = max(half / 0.9, abs(float(hinges[0, 0]) - axis))
         # From the hinge it draws in under the jaw ...
         drawn = np.clip(1 - (rows - top) / (0.6 * unit), 0, 1) ** 2
-        side = axis + outward * (half + (0.97 * hinge - half) * drawn)
+        side = axis + outward * (half + (0.9 * hinge - half) * drawn)
         # ... towards the collar it follows that, where the collar is narrower or stands elsewhere ...
         waist = middle + outward * min(abs(corner - middle), half)
         start = max(top, chin - 0.3 * unit)
