@@ -40,6 +40,8 @@ MARGIN = 1.25
 """Crop over the person's box."""
 LEAST_PERSON = 120
 """Height of the person's box, pixels."""
+UNLIKE = 22.0
+"""Lab distance from the backdrop's median from which a pixel is not the backdrop."""
 GREY = 128
 
 
@@ -129,7 +131,7 @@ class TryOn(Graph[TryOnRequest, TryOnResult]):
         labels, matte = await asyncio.gather(
             self.parse(ParsingInput(image=view, keypoints=keypoints)), self.matte(view)
         )
-        return Dressed(labels=with_matte(labels, matte), keypoints=keypoints, person=matte), matte
+        return Dressed(labels=with_matte(labels, matte, view), keypoints=keypoints, person=matte), matte
 
     async def _garment(
         self, photo: RGBImage, wearers: tuple[Pose, ...], category: Category | None
@@ -163,10 +165,17 @@ def person_view(photo: RGBImage, pose: Pose) -> tuple[RGBImage, Box]:
     return shrunk(view), region
 
 
-def with_matte(labels: LabelMap, matte: Mask) -> LabelMap:
-    """Solid foreground that the parser took for background (dark cloth, mostly) gets the nearest garment's label."""
+def with_matte(labels: LabelMap, matte: Mask, view: RGBImage) -> LabelMap:
+    """Solid foreground that the parser took for background (dark cloth, mostly) gets the nearest garment's label.
+
+    What has the backdrop's colour stays background: mattes close the gap between arm and body.
+    """
     joined = labels.copy()
     missed = (labels == BodyPart.BACKGROUND) & (matte > 200)
+    clear = (labels == BodyPart.BACKGROUND) & (matte < 20)
+    if clear.any():
+        lab = cv2.cvtColor(view, cv2.COLOR_RGB2LAB).astype(np.float32)
+        missed &= np.linalg.norm(lab - np.median(lab[clear], axis=0), axis=2) > UNLIKE
     garments = np.isin(labels, (BodyPart.UPPER_GARMENT, BodyPart.LOWER_GARMENT))
     if not missed.any() or not garments.any():
         return LabelMap(joined)

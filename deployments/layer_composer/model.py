@@ -49,7 +49,10 @@ class LayerComposer(GarmentSynthesis):
         rim = cv2.dilate(old.astype(np.uint8), wide[:3, :3], iterations=2) > 0
         kept = np.isin(labels, (BodyPart.HAIR, BodyPart.FACE, BodyPart.OTHER)) | _stays(labels, old)
         gone = cv2.GaussianBlur((old | rim).astype(np.float32), (0, 0), 0.8)
-        gone = np.where(kept, 0, np.maximum(gone, _shaded_skin(labels, old, warped.unit)))
+        gone = np.maximum(gone, _shaded_skin(labels, old, warped.unit))
+        # Skin is only replaced where skin can be painted.
+        unpainted = np.isin(labels, skin.LIMBS) & ~np.isin(warped.bare, skin.LIMBS)
+        gone = np.where(kept | unpainted, 0, gone)
         bared = colour + (under - colour) * gone[..., None]
 
         shadow = light.contact(alpha, 0.5 * warped.unit, 0.12)
@@ -62,7 +65,7 @@ class LayerComposer(GarmentSynthesis):
             else np.zeros_like(alpha)
         )
         canvas = canvas + (bared - canvas) * over[..., None]
-        canvas = canvas + (colour - canvas) * front[..., None]
+        canvas = canvas + (bared - canvas) * front[..., None]
         changed = (gone > 0) | (alpha > 0)
         changed = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         canvas = np.where(changed[..., None], canvas, colour)
@@ -82,6 +85,10 @@ def _old(labels: LabelMap, warped: WarpedGarment) -> NDArray[np.bool_]:
         "dress": (BodyPart.UPPER_GARMENT, BodyPart.LOWER_GARMENT),
     }[warped.category]
     old = np.isin(labels, removed)
+    body = np.flatnonzero(warped.bare.any(axis=1))
+    if len(body):
+        # What is taken for cloth above the neck is hair or a hat.
+        old[: max(0, int(body[0] - 0.1 * warped.unit))] = False
     on_arm = np.isin(warped.bare, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM))
     if warped.category == "upper":
         # Cuffs below the hem are sleeves all the same.

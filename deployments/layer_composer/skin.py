@@ -41,7 +41,7 @@ def without_cloth(image: RGBImage, labels: LabelMap, old: NDArray[np.bool_]) -> 
     if float(np.mean(np.linalg.norm(lab[inner] - cloth, axis=1))) > 18 or float(np.linalg.norm(cloth - bare)) < 35:
         return labels
     to_cloth, to_skin = (np.linalg.norm(lab - colour, axis=2) for colour in (cloth, bare))
-    like_cloth = (~sure & (to_cloth < 0.7 * to_skin)) | (to_cloth < 0.35 * to_skin)
+    like_cloth = (~sure & (to_cloth < 0.7 * to_skin)) | (to_cloth < 0.5 * to_skin)
     other = (labels == BodyPart.OTHER) & (to_cloth < 25)
     edge = ((arms & like_cloth) | other) & (cv2.dilate(old.astype(np.uint8), np.ones((25, 25))) > 0)
     values, counts = np.unique(labels[inner], return_counts=True)
@@ -71,7 +71,11 @@ def paint(
         whole = area | own
         sparse = np.count_nonzero(known) < 0.12 * np.count_nonzero(area)
         base = tone(colour, labels, BodyPart.FACE if sparse else part)
-        profile = _roundness(whole) if part in LIMBS else np.ones(labels.shape, np.float32)
+        profile = np.ones(labels.shape, np.float32)
+        if part in LIMBS:
+            # The trunk goes on where the limb begins: there is no edge between them.
+            profile = _roundness(whole | np.isin(bare, (BodyPart.NECK, BodyPart.OTHER)))
+            profile /= float(profile[known].mean()) if known.any() else float(profile[area].mean())
         flat = np.broadcast_to(base, colour.shape) * profile[..., None]
         # Near visible skin its own colours run on; farther away the plain tone takes over.
         if np.count_nonzero(known) >= ENOUGH:

@@ -69,10 +69,14 @@ def test_dark_cloth_that_the_parser_missed_comes_from_the_matte() -> None:
     labels[60:90, 30:70] = BodyPart.LOWER_GARMENT
     matte = np.zeros((100, 100), np.uint8)
     matte[20:90, 30:70] = 255
-    joined = with_matte(LabelMap(labels), Mask(matte))
+    view = grey(100, 100)
+    view[20:90, 30:70] = 20
+    view[50:60, 65:70] = 128  # a gap through which the backdrop shows
+    joined = with_matte(LabelMap(labels), Mask(matte), view)
     assert (joined[50:54, 40:60] == BodyPart.UPPER_GARMENT).all()
     assert (joined[57:60, 40:60] == BodyPart.LOWER_GARMENT).all()
     assert (joined[:20] == 0).all()
+    assert (joined[51:59, 66:69] == 0).all()
 
 
 def test_a_worn_garment_is_told_by_a_face() -> None:
