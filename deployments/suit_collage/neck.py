@@ -68,7 +68,7 @@ def outline(landmarks: Landmarks, labels: LabelMap, collar: Collar) -> tuple[Fie
     sides = []
     for corner, outward in ((collar.left, -1), (collar.right, 1)):
         half = _photographed_half(shown, axis, outward)
-        half = usual if half is None else float(np.clip(half, 0.8 * usual, 1.2 * usual))
+        half = usual if half is None else float(np.clip(half, 0.8 * usual, 1.06 * usual))
         hinge = max(half / 0.9, abs(float(hinges[0, 0]) - axis))
         # From the hinge it draws in under the jaw ...
         drawn = np.clip(1 - (rows - top) / (0.6 * unit), 0, 1) ** 2
@@ -123,7 +123,7 @@ def paint(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, seen
     on_left = columns < (left + right)[:, None] / 2
     body[_between_hair(labels, body, on_left) & (seen > 0) & (aside < BESIDE * unit)] = 1
     valid = _photographed(labels, seen, unit) & (below < cut_line(landmarks, collar)) & (body > 0)
-    valid &= ~_much_darker(image, valid)
+    valid &= ~_much_darker(image, valid, skin_near(landmarks, labels, CHEEKS, unit))
     tone = _tone(image, landmarks, labels, valid, unit)
     picture = image.astype(np.float32)
     spread = local_mean(picture, valid.astype(np.float32), 0.04 * unit)
@@ -157,10 +157,10 @@ def _photographed(labels: LabelMap, seen: Mask, unit: float) -> Flags:
     return np.asarray((inner > 0) & (labels == FacePart.NECK))
 
 
-def _much_darker(image: NDArray[np.uint8], skin: Flags) -> Flags:
-    """Collars and deep shadow that the parser took for skin, with a rim."""
+def _much_darker(image: NDArray[np.uint8], skin: Flags, cheeks: Flags) -> Flags:
+    """[H, W]: collars and deep shadow that the parser took for skin, with a rim."""
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 2).astype(np.float32)
-    usual = float(np.median(grey[skin])) if skin.any() else 0.0
+    usual = max(float(np.median(grey[of])) * share if of.any() else 0.0 for of, share in ((skin, 1), (cheeks, 0.8)))
     return np.asarray(cv2.dilate((grey < 0.62 * usual).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
 
 
@@ -176,7 +176,7 @@ def _tone(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, vali
     bright = skin[skin.sum(axis=1) >= np.percentile(skin.sum(axis=1), 60)]
     own = np.median(bright, axis=0)
     # A neck in its own chin's shadow is no measure for the skin below.
-    own = own * np.clip(0.85 * face.sum() / max(own.sum(), 1), 1, 1.5)
+    own = own * np.clip(0.85 * face.sum() / max(own.sum(), 1), 1, 2)
     return np.asarray(dark * (1 - share) + own * share, np.float32)
 
 
