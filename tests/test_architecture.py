@@ -77,14 +77,19 @@ def test_nothing_imports_the_package_over_the_builtin() -> None:
             assert "\nimport compile\n" not in f"\n{path.read_text()}", path
 
 
+LONGER = {"compile/eager.py": 350, "deployments/roles.py": 350}
+"""Tables that are read as one."""
+
+
 def test_modules_stay_short() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     long = {}
     for name in tracked:
+        limit = 800 if name.endswith("network.py") or name.startswith("tests/") else LONGER.get(name, 300)
         lines = len((ROOT / name).read_text().splitlines()) if (ROOT / name).exists() else 0
-        if lines > (800 if name.endswith(("network.py", "eager.py")) or name.startswith("tests/") else 300):
+        if lines > limit:
             long[name] = lines
     assert not long
 
