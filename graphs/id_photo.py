@@ -36,14 +36,14 @@ WORK_LEAST, WORK_MOST = 900, 1800
 SUIT_SCALE = 1.04
 CHIN_CLEARANCE = 0.12
 """Eye distances from the chin down to the corners of the collar, at least."""
-MOST_PIXELS = 12_000_000
+MOST_SHEET_PIXELS = 48_000_000
 
 
 class IdPhotoOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     suit: SuitName = Field(
-        default="m_suit_navy", description="clothes: m_ cut for men, f_ for women; ignored where a suit is uploaded"
+        default="m_suit_navy", description="clothes: m_ cut for men, f_ for women; ignored where own_suit is given"
     )
     background: str = Field(default="#ffffff", pattern="^#[0-9a-fA-F]{6}$", description="colour as #rrggbb")
     size: Preset = Field(default="35x45mm", description="format of the photo; custom takes width_mm and height_mm")
@@ -61,10 +61,11 @@ class IdPhotoOptions(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdPhotoRequest:
-    """portrait: one person facing the camera, crown inside; suit: own clothes without a head, on transparent ground."""
+    """portrait: one person facing the camera, crown inside; own_suit: clothes without a head on transparent ground,
+    in the place of a named one."""
 
     portrait: RGBImage
-    suit: RGBAImage | None = None
+    own_suit: RGBAImage | None = None
     options: IdPhotoOptions = field(default_factory=IdPhotoOptions)
 
 
@@ -105,11 +106,11 @@ class IdPhoto(Graph[IdPhotoRequest, IdPhotoResult]):
         form = photo_format(options.size, options.width_mm, options.height_mm, options.head_ratio)
         width, height = pixels(form.width, options.dpi), pixels(form.height, options.dpi)
         plan = layout(options.paper, options.dpi, width, height)
-        if plan.width * plan.height > MOST_PIXELS * 4:
+        if plan.width * plan.height > MOST_SHEET_PIXELS:
             raise InvalidOption(
-                f"expected a sheet of at most {MOST_PIXELS * 4} pixels, got {plan.width} x {plan.height}"
+                f"expected a sheet of at most {MOST_SHEET_PIXELS} pixels, got {plan.width} x {plan.height}"
             )
-        suit = load_suit(options.suit) if request.suit is None else suit_from(request.suit)
+        suit = load_suit(options.suit) if request.own_suit is None else suit_from(request.own_suit)
 
         sights = await find(picture, self.detect, self.detect_small, self.landmarks)
         sight = choose(sights)

@@ -249,7 +249,7 @@ def portrait(samples: Path, name: str) -> RGBImage:
 def taken(
     runner: LocalRunner, image: RGBImage, options: Mapping[str, object], own: RGBAImage | None = None
 ) -> IdPhotoResult:
-    request = IdPhotoRequest(portrait=image, suit=own, options=IdPhotoOptions.model_validate(options))
+    request = IdPhotoRequest(portrait=image, own_suit=own, options=IdPhotoOptions.model_validate(options))
     result: IdPhotoResult = runner.run("id_photo", request).result
     return result
 
