@@ -51,7 +51,8 @@ class LayerComposer(GarmentSynthesis):
         gone = cv2.GaussianBlur((old | rim).astype(np.float32), (0, 0), 0.8)
         gone = np.maximum(gone, _shaded_skin(labels, old, warped.unit))
         # Skin is only replaced where skin can be painted.
-        unpainted = np.isin(labels, skin.LIMBS) & ~np.isin(warped.bare, skin.LIMBS)
+        bareable = np.isin(warped.bare, (*skin.LIMBS, BodyPart.NECK))
+        unpainted = (np.isin(labels, skin.LIMBS) | (front > 0.5)) & ~bareable
         gone = np.where(kept | unpainted, 0, gone)
         bared = colour + (under - colour) * gone[..., None]
 
@@ -65,7 +66,8 @@ class LayerComposer(GarmentSynthesis):
             else np.zeros_like(alpha)
         )
         canvas = canvas + (bared - canvas) * over[..., None]
-        canvas = canvas + (bared - canvas) * front[..., None]
+        before = np.where(((alpha > 0) | (gone > 0))[..., None], _own_colour(bared, front), colour)
+        canvas = canvas + (before - canvas) * front[..., None]
         changed = (gone > 0) | (alpha > 0)
         changed = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         canvas = np.where(changed[..., None], canvas, colour)
@@ -137,6 +139,19 @@ def _front(labels: LabelMap, warped: WarpedGarment, tuck: str) -> NDArray[np.flo
     if warped.category == "lower" and tuck != "in":
         over |= labels == BodyPart.UPPER_GARMENT
     return _soft(over)
+
+
+def _own_colour(colour: Colour, front: NDArray[np.float32]) -> Colour:
+    """Colours of what is in front, its soft rim taken from further inside: nothing old shines through there."""
+    inner = cv2.erode((front > 0.98).astype(np.uint8), np.ones((3, 3), np.uint8))
+    if not inner.any():
+        return colour
+    _, nearest = cv2.distanceTransformWithLabels(1 - inner, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    rows, columns = np.nonzero(inner)
+    at = np.zeros((int(nearest.max()) + 1, 2), np.intp)
+    at[nearest[rows, columns]] = np.stack([rows, columns], 1)
+    source = at[nearest]
+    return np.asarray(colour[source[..., 0], source[..., 1]], np.float32)
 
 
 def _soft(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -71,6 +71,9 @@ def paint(
         whole = area | own
         sparse = np.count_nonzero(known) < 0.12 * np.count_nonzero(area)
         base = tone(colour, labels, BodyPart.FACE if sparse else part)
+        if part is BodyPart.NECK:
+            # What shows of a neck lies in the chin's shadow; the chest does not.
+            base = 0.35 * base + 0.65 * tone(colour, labels, BodyPart.FACE)
         profile = np.ones(labels.shape, np.float32)
         if part in LIMBS:
             # The trunk goes on where the limb begins: there is no edge between them.

@@ -15,7 +15,7 @@ from deployments.limb_tps.half_outline import split_halves
 from deployments.limb_tps.kinds import lower_kind
 from deployments.limb_tps.neckline import find_neckline, open_neck
 from deployments.limb_tps.outline import measure
-from deployments.limb_tps.pieces import close_gaps, close_legs, lay, pieces_of, reach_skin
+from deployments.limb_tps.pieces import close_gaps, close_legs, lay, pieces_of, reach_skin, soften
 from deployments.limb_tps.shapes import Kind, Shape, TopShape, TrousersShape
 from deployments.limb_tps.upright import prepare
 from deployments.limb_tps.worn import filled, worn_top
@@ -55,6 +55,7 @@ class LimbTPS(GarmentWarp):
             reach_skin(layer, pieces, (covered > 0) & (x.person.labels != BodyPart.BACKGROUND), 0.04 * body.unit)
         if isinstance(target, TrousersShape):
             close_legs(layer, pieces, target, x.person.labels != BodyPart.BACKGROUND)
+        soften(layer)
         sleeves = [half.sleeve.reach if half.sleeve else 0.0 for half in top.halves] if top else [0.0, 0.0]
         return WarpedGarment(
             layer=layer,

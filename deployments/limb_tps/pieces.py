@@ -200,6 +200,14 @@ def run_on(layer: RGBAImage, gap: NDArray[np.bool_], pieces: LabelMap | None = N
         pieces[gap] = np.where(pieces[gap] == 0, pieces[source[:, 0], source[:, 1]], pieces[gap])
 
 
+def soften(layer: RGBAImage) -> None:
+    """Anti-alias the outline after gaps were closed, in place; the rim takes the colour of the cloth inside."""
+    alpha = layer[..., 3].copy()
+    rim = (cv2.dilate((alpha > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0) & (alpha < 250)
+    run_on(layer, rim)
+    layer[..., 3] = cv2.GaussianBlur(alpha, (0, 0), 0.8)
+
+
 def _bend(
     texture: RGBAImage, piece: Piece, height: int, width: int
 ) -> tuple[Box | None, NDArray[np.float32], NDArray[np.float32]]:
