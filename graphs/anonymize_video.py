@@ -38,7 +38,7 @@ _BRIEF = 3
 class AnonymizeVideoOptions(AnonymizeOptions):
     """As for a picture, and how often the detector looks."""
 
-    interval: int = Field(default=8, ge=1, le=16, description="frames from one look of the face detector to the next")
+    interval: int = Field(default=12, ge=1, le=24, description="frames from one look of the face detector to the next")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

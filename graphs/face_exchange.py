@@ -1,5 +1,6 @@
 """What replacing people's faces by virtual ones takes, in a picture or a video."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,7 @@ from deployments.roles import (
     SmallFaceDetection,
     face_from_landmarks,
 )
+from graphs import face_shelf
 from graphs.base import Graph, Request, Result, uses
 from graphs.casting import Look, yaw
 from graphs.face_token import decode
@@ -88,15 +90,17 @@ class FaceExchange(Graph[Request, Result]):
     swap = uses(FaceSwap)
 
     async def virtual_face(self, seed: FaceSeed, side: int) -> VirtualFace:
-        """Generate a face and look at it once. side: of its crop, pixels, at most 1024"""
-        image = await self.generate(seed)
-        rough = await self.mesh(LandmarksInput(image=image, face=_FFHQ))
-        crop = cut_out(image, face_from_landmarks(rough.points), margin=1.6, smallest=32, largest=side)
-        face = face_from_landmarks(crop.inward(rough.points))
-        exact = await self.mesh(LandmarksInput(image=crop.image, face=face))
-        labels = await self.parse(crop.image)
-        tone = measure(crop.image, skin_of(labels, exact.points))
-        return VirtualFace(seed, FaceView(image=crop.image, landmarks=exact.points, labels=labels), tone)
+        """A face, generated and looked at once. side: of its crop, pixels, at most 1024"""
+        view = await asyncio.to_thread(face_shelf.take, seed, side)
+        if view is None:
+            image = await self.generate(seed)
+            rough = await self.mesh(LandmarksInput(image=image, face=_FFHQ))
+            crop = cut_out(image, face_from_landmarks(rough.points), margin=1.6, smallest=32, largest=side)
+            face = face_from_landmarks(crop.inward(rough.points))
+            exact = await self.mesh(LandmarksInput(image=crop.image, face=face))
+            view = FaceView(image=crop.image, landmarks=exact.points, labels=await self.parse(crop.image))
+            await asyncio.to_thread(face_shelf.keep, seed, side, view)
+        return VirtualFace(seed, view, measure(view.image, skin_of(view.labels, view.landmarks)))
 
     async def looks(self, crop: Cutting, points: Landmarks, labels: LabelMap) -> Look:
         """points, labels: in the crop's coordinates"""

@@ -15,7 +15,7 @@ from modiste.geometry import invert, similarity
 from modiste.image import Embedding, LabelMap, Landmarks
 from modiste.labels import FacePart
 
-_TURNED = 18.0
+_TURNED = 22.0
 """Degrees from the nearest parsed view from which on a head is parsed anew."""
 _STALE = 75
 """Frames after which a parsed view says little about hair and hands."""

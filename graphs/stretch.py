@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.packet import Packet
 
-_BYTES, _LONGEST = 32_000_000, 16
-"""A stretch has 16 frames, or fewer where frames are large."""
+_BYTES, _LONGEST = 32_000_000, 24
+"""A stretch has 24 frames, or fewer where frames are large."""
 _FURTHEST_TURN = 50.0
 """Degrees a head may be turned to the side: beyond, there is hardly a face to put another one on."""
+_SOURCE_SIDES = (192, 256, 384, 512, 768, 1024)
 _MARGIN, _LARGEST_SWAP = 1.45, 512
 """Side of the crop that is swapped: over the size of the face, and at most, pixels."""
 
@@ -69,7 +70,8 @@ class Stretch:
     def source_side(self, track: Track) -> int:
         """At what size to have a virtual face ready: half as large again as the person, who may come nearer."""
         box = max((s.face.box for people in self.people for who, s in people if who is track), key=lambda b: b.area)
-        return int(np.clip(2.4 * max(box.width, box.height), 192, 1024))
+        needed = 2.4 * max(box.width, box.height)
+        return next((side for side in _SOURCE_SIDES if side >= needed), _SOURCE_SIDES[-1])
 
 
 def can_be_swapped(sighting: Sighting) -> bool:

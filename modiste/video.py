@@ -34,6 +34,8 @@ VIDEO_MEDIA_TYPES: dict[VideoContainer, str] = {
 }
 CODECS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "av1")
 _STILL_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
+_EXACT = 2 | 0x40000 | 0x2000
+"""libswscale's bilinear, accurate rounding, full chroma: its fastest way that does not darken pictures by a level."""
 _DEMUXERS: dict[VideoContainer, str] = {"mp4": "mov", "mov": "mov", "webm": "matroska"}
 
 
@@ -107,9 +109,7 @@ def probe(path: Path) -> Clip:
         if shown == 0:
             raise EmptyVideo("expected a video with frames, got one whose picture track is empty")
         if declared > 0 and shown + 2 < declared and end < _length(reader.video) * Fraction(99, 100):
-            raise BrokenFile(
-                f"expected a whole video of {declared} frames, got one that is cut off after {shown}"
-            )
+            raise BrokenFile(f"expected a whole video of {declared} frames, got one that is cut off after {shown}")
         first = reader.first
         height, width = first.image.shape[:2]
         start = first.pts * reader.time_base
@@ -142,9 +142,7 @@ class VideoReader:
         if kind is None:
             raise UnsupportedType("expected an mp4, webm or mov video, got a file that is none of these")
         if path.stat().st_size > settings().max_video_bytes:
-            raise FileTooLarge(
-                f"expected at most {settings().max_video_bytes} bytes, got {path.stat().st_size}"
-            )
+            raise FileTooLarge(f"expected at most {settings().max_video_bytes} bytes, got {path.stat().st_size}")
         self.kind, self.path = kind, path
         self.container = self._open()
         try:
@@ -218,7 +216,7 @@ class VideoReader:
 def _picture(frame: VideoFrame) -> Picture:
     if frame.pts is None:
         raise BrokenFile("expected a video whose frames say when they are shown, got one that does not")
-    image = RGBImage(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8))
+    image = RGBImage(np.asarray(frame.to_ndarray(format="rgb24", interpolation=_EXACT), dtype=np.uint8))
     return Picture(_orientation(frame).apply(image), frame.pts, frame.duration or 0)
 
 

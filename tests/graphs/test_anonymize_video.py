@@ -12,6 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
 from graphs.anonymize_video import (
@@ -38,10 +39,10 @@ def runner() -> Iterator[LocalRunner]:
 
 @pytest.fixture(scope="module")
 def clip(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> VideoFile:
-    """Two people, 48 frames, with a sound that no encoder of ours would make again."""
+    """Two people, 48 frames, with sound."""
     path = tmp_path_factory.mktemp("clip") / "two.mp4"
     images = pictures(samples / "video" / "head_turn_two.mp4")[:48]
-    write(path, images)
+    write(path, images, sound=True)
     return VideoFile(path)
 
 
@@ -59,16 +60,29 @@ def pictures(path: Path) -> list[RGBImage]:
         return [part.image for part in reader.parts() if isinstance(part, Picture)]
 
 
-def write(path: Path, images: list[RGBImage]) -> None:
+def write(path: Path, images: list[RGBImage], *, sound: bool = False) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "16"})
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"
+        track = container.add_stream("aac", rate=48000) if sound else None
         for number, image in enumerate(images):
             frame = VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        if track is not None:
+            tone = np.sin(np.arange(1024 * 90) / 15).astype(np.float32) * np.float32(0.3)
+            for number, part in enumerate(tone.reshape(90, 1, 1024)):
+                block = AudioFrame.from_ndarray(part, format="flt", layout="mono")
+                block.sample_rate, block.pts = 48000, number * 1024
+                container.mux(track.encode(block))
+            container.mux(track.encode(None))
+
+
+def sound_packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
 
 def truth(samples: Path, frame: int) -> list[np.ndarray]:
@@ -83,6 +97,8 @@ def test_both_people_are_replaced_in_every_frame(done: AnonymizeVideoResult, cli
     before, after = probe(clip), probe(done.video)
     assert (after.frames, after.duration, after.fps) == (before.frames, before.duration, before.fps)
     assert done.video.parent == clip.parent
+    assert sound_packets(done.video) == sound_packets(clip)
+    assert len(sound_packets(clip)) >= 90
 
 
 def test_nobody_is_recognised(done: AnonymizeVideoResult) -> None:
