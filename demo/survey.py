@@ -9,20 +9,19 @@ filled in) of a copy, docs/survey.csv; `table` counts them for the README.
 """
 
 import csv
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import cv2
 import numpy as np
 import typer
 
-from deployments.roles import FaceSeed
 from graphs import graph_class
-from graphs.face_token import encode
 from graphs.local import LocalRunner
 from modiste.errors import BadInput
 from modiste.image import RGBImage, decode
@@ -31,8 +30,8 @@ app = typer.Typer(help="A survey of the flows on pictures nobody tuned them for.
 
 COUNT = 20
 SHEET_HEIGHT = 480
-UPPER_WEAR = ("mh", "mj", "ms", "mt", "wh", "wj", "ws", "wt", "wb")
-"""Prefixes of the store photos that show tops on people."""
+WORN_TOPS = re.compile(r"[mw][hjstb]\d.*_main\.jpg")
+"""Names of the store photos that show a top on a person from the front."""
 FLAT_GARMENTS = ("T-Shirt", "Longsleeve", "Shirt", "Polo", "Hoodie", "Blouse", "Top", "Pants", "Skirt", "Dress")
 
 
@@ -47,7 +46,7 @@ def run(
 ) -> None:
     """Send the drawn pictures through the flows."""
     out.mkdir(parents=True, exist_ok=True)
-    worn = drawn([p for p in sorted(photos.glob("*.jpg")) if p.name.startswith(UPPER_WEAR)], COUNT, seed)
+    worn = drawn([p for p in sorted(photos.glob("*.jpg")) if WORN_TOPS.fullmatch(p.name)], COUNT, seed)
     people = drawn(sorted(portraits.glob("*.jpg")), COUNT, seed)
     flat = [drawn(sorted((garments / kind).glob("*.jpg")), 2, seed) for kind in FLAT_GARMENTS]
     cases = list(requests(worn, people, [path for kind in zip(*flat, strict=True) for path in kind]))
@@ -58,11 +57,12 @@ def run(
             if flow and name not in flow:
                 continue
             pictures = {field: decode(path.read_bytes()) for field, path in inputs.items()}
-            graph = graph_class(name)
-            request = graph.request(**pictures, options=graph.request.__annotations__["options"](**options))
             started = perf_counter()
             try:
-                result = runner.run(name, request).result
+                face = {}
+                if name == "virtual_model":  # as a user does: the first face that suits the photo
+                    face = {"face": ask(runner, "virtual_faces", pictures, {"n": 1}).tokens[0]}
+                result = ask(runner, name, pictures, options | face)
                 verdict, note = "", ""
                 shown = [*pictures.values(), *pictures_of(result)]
                 cv2.imwrite(str(out / f"{number:03}_{name}.jpg"), side_by_side(shown)[..., ::-1])
@@ -101,15 +101,22 @@ def requests(
     worn: Sequence[Path], people: Sequence[Path], flat: Sequence[Path]
 ) -> Iterator[tuple[str, dict[str, Path], dict[str, Any]]]:
     """(flow, uploads by field, options) of every case."""
-    for number, path in enumerate(worn):
-        token = encode(FaceSeed(seed=100 + number, truncation=0.6))
-        yield "virtual_model", {"photo": path}, {"face": token}
+    for path in worn:
+        yield "virtual_model", {"photo": path}, {}
     for path in worn:
         yield "anonymize", {"image": path}, {}
     for number, path in enumerate(people):
         yield "id_photo", {"portrait": path}, {"suit": ("m_suit_navy", "f_suit_black")[number % 2]}
     for person, garment in zip(worn, flat, strict=True):
         yield "try_on", {"person": person, "garment": garment}, {}
+
+
+def ask(runner: LocalRunner, name: str, pictures: dict[str, RGBImage], options: dict[str, Any]) -> Any:
+    """Run a flow; its result."""
+    graph = graph_class(name)
+    return runner.run(
+        name, graph.request(**pictures, options=get_type_hints(graph.request)["options"](**options))
+    ).result
 
 
 def drawn(paths: Sequence[Path], count: int, seed: int) -> list[Path]:
