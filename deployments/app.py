@@ -44,7 +44,7 @@ def options(resources: Resources) -> dict[str, Any]:
             "look_back_period_s": LOOK_BACK_S,
             "upscale_delay_s": LOOK_BACK_S,
             "downscale_delay_s": 300.0,
-            "downscale_to_zero_delay_s": 900.0,
+            "downscale_to_zero_delay_s": 600.0,
         },
         # Above the expected concurrency: a caller whose replica is full waits in back-off steps.
         "max_ongoing_requests": 32,
