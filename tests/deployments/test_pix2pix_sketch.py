@@ -19,12 +19,10 @@ def skirt(size: int, width: int = 1, colour: tuple[int, int, int] = (0, 0, 0)) -
 
 
 def near(lines: NDArray[np.float32], reach: int) -> NDArray[np.bool_]:
-    return cv2.dilate(lines, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    return np.asarray(cv2.dilate(lines, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0)
 
 
-@pytest.mark.parametrize(
-    ("size", "width"), [(128, 1), (256, 1), (512, 1), (512, 6), (700, 2), (1600, 3), (3000, 12)]
-)
+@pytest.mark.parametrize(("size", "width"), [(128, 1), (256, 1), (512, 1), (512, 6), (700, 2), (1600, 3), (3000, 12)])
 def test_any_size_and_pen_gives_the_same_lines(size: int, width: int) -> None:
     found = normalise_sketch(RGBImage(skirt(size, width)))
     rows, columns = np.nonzero(found.edges)
@@ -45,9 +43,7 @@ def test_lines_are_thin_and_closed() -> None:
     assert sum(area > 500 for area in areas) == 2
 
 
-@pytest.mark.parametrize(
-    "colour", [(220, 30, 30), (20, 40, 150), (240, 200, 40), (20, 20, 20), (150, 150, 150)]
-)
+@pytest.mark.parametrize("colour", [(220, 30, 30), (20, 40, 150), (240, 200, 40), (20, 20, 20), (150, 150, 150)])
 def test_strokes_become_hints_of_their_colour(colour: tuple[int, int, int]) -> None:
     drawing = skirt(512)
     cv2.line(drawing, (256, 200), (256, 320), colour, 14)
@@ -73,9 +69,7 @@ def test_small_dots_are_hints_of_three_by_three() -> None:
 def test_grey_paper_and_uneven_light_do_not_matter() -> None:
     drawing = skirt(600, 3).astype(np.float32)
     cv2.line(drawing, (300, 250), (300, 350), (40, 60, 200), 8)
-    light = np.linspace(0.55, 0.95, 600, dtype=np.float32)[None, :, None] * np.array(
-        [1.0, 0.98, 0.9], np.float32
-    )
+    light = np.linspace(0.55, 0.95, 600, dtype=np.float32)[None, :, None] * np.array([1.0, 0.98, 0.9], np.float32)
     noise = np.random.default_rng(0).normal(0, 3, drawing.shape)
     photographed = np.clip(drawing * light + noise, 0, 255).astype(np.uint8)
     found = normalise_sketch(RGBImage(photographed))
@@ -93,9 +87,7 @@ def test_a_drawing_in_coloured_pen_is_a_drawing() -> None:
 def test_specks_do_not_move_the_drawing() -> None:
     drawing = skirt(512)
     drawing[10, 10] = drawing[500:502, 505] = 0
-    assert np.array_equal(
-        normalise_sketch(RGBImage(drawing)).edges, normalise_sketch(RGBImage(skirt(512))).edges
-    )
+    assert np.array_equal(normalise_sketch(RGBImage(drawing)).edges, normalise_sketch(RGBImage(skirt(512))).edges)
 
 
 @pytest.mark.parametrize("shade", [255, 128, 0])

@@ -52,9 +52,7 @@ def shirt(colour: tuple[int, int, int] = (180, 40, 60), size: int = TILE) -> NDA
 def garments() -> dict[str, list[Garment]]:
     colours = [(180, 40, 60), (40, 160, 60), (60, 60, 200)]
     return {
-        category: [
-            Garment(id=f"{category}-{n}", category=category, tile=shirt(c)) for n, c in enumerate(colours)
-        ]
+        category: [Garment(id=f"{category}-{n}", category=category, tile=shirt(c)) for n, c in enumerate(colours)]
         for category in CATEGORIES
     }
 
@@ -75,10 +73,7 @@ def test_edges_follow_outline_and_seams() -> None:
 def test_lines_are_one_pixel_wide() -> None:
     pixels = shirt(size=128)
     for seed in range(5):
-        lines = (
-            drawn_edges(pixels[..., :3], np.ascontiguousarray(pixels[..., 3]), np.random.default_rng(seed))
-            > 0
-        )
+        lines = drawn_edges(pixels[..., :3], np.ascontiguousarray(pixels[..., 3]), np.random.default_rng(seed)) > 0
         assert lines.any()
         solid = lines[1:, 1:] & lines[:-1, 1:] & lines[1:, :-1] & lines[:-1, :-1]
         assert solid.sum() <= 0.02 * lines.sum()
@@ -229,9 +224,7 @@ def test_graph_accepts_any_batch_and_batches_do_not_mix(tmp_path: Path) -> None:
     assert graph.opset_import[0].version == 17
     assert graph.graph.input[0].name == "sketch" and graph.graph.output[0].name == "garment"
     assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
-    network = openvino.Core().compile_model(
-        tmp_path / "network.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    network = openvino.Core().compile_model(tmp_path / "network.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     sketches = rng.normal(0, 1, (3, 10, 128, 128)).astype(np.float32)
     together = network([sketches])[0]
     assert together.shape == (3, 3, 128, 128) and np.abs(together).max() <= 1
