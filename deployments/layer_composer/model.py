@@ -40,6 +40,9 @@ class LayerComposer(GarmentSynthesis):
         old = _old(labels, warped)
         alpha = (warped.layer[..., 3] / np.float32(255)).astype(np.float32)
         front = _front(labels, warped, x.tuck)
+        if warped.category == "lower" and x.tuck != "in":
+            # Under a hanging upper garment the waistband does not show, wherever the parser errs.
+            alpha[: _top_row(old)] = 0
 
         size = max(3, round(0.02 * warped.unit) | 1)
         wide = np.ones((size, size), np.uint8)
@@ -107,6 +110,12 @@ def _shaded_skin(labels: LabelMap, old: NDArray[np.bool_], unit: float) -> NDArr
     near = cv2.dilate(old.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     soft = cv2.GaussianBlur(near.astype(np.float32), (0, 0), 0.015 * unit)
     return np.asarray(np.where(skin_parts, np.clip(soft * 1.6 - 0.4, 0, 1), 0), np.float32)
+
+
+def _top_row(area: NDArray[np.bool_]) -> int:
+    """Where an area begins, stray pixels left out."""
+    rows = np.nonzero(area)[0]
+    return int(np.quantile(rows, 0.04)) if rows.size else 0
 
 
 def _cuffs(labels: LabelMap, on_arm: NDArray[np.bool_], unit: float) -> NDArray[np.bool_]:

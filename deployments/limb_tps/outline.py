@@ -105,7 +105,11 @@ def _sleeveless(points: Chain, height: float) -> tuple[int, int]:
     armpit = next((i for i in range(armpit, last) if points[i, 1] > top + 0.18 * height), armpit)
     tip, _ = farthest(points, 0, armpit)
     turn = float(turning(points, SAMPLES // 30)[max(0, tip - 5) : tip + 6].max())
-    if turn < STRAP_TURN or points[tip, 1] - top > 0.22 * height:
+    _, bulge = farthest(points, tip, max(armpit, tip + 2))
+    # An armhole is cut into the garment; a sleeve that hangs along the body bulges out.
+    drop = (points[tip, 1] - top) / height
+    hanging = bulge > 0 and drop > 0.07 and points[armpit, 0] > 1.12 * points[tip, 0]
+    if hanging or turn < STRAP_TURN or drop > 0.22:
         raise CannotFit("expected sleeves apart from the body of the garment, got an outline without any")
     return max(tip, 2), max(armpit, tip + 2)
 
