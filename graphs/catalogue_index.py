@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import lancedb
 import numpy as np
 import pyarrow as pa
 
@@ -100,6 +99,8 @@ class CatalogueIndex:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or settings().state / "catalogue"
         # Every search sees what other processes have written meanwhile.
+        import lancedb  # starts threads, so only where a catalogue is opened: the server forks
+
         self._db = lancedb.connect(self._folder, read_consistency_interval=timedelta(0))
 
     def upsert(self, entries: Sequence[Entry]) -> None:
