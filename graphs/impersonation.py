@@ -10,17 +10,16 @@ from deployments.roles import FaceSeed
 from graphs.casting import Look, yaw
 from graphs.face_exchange import VirtualFace
 from graphs.face_view import Cutting
-from modiste.face_mesh import OVAL
-from modiste.geometry import invert, similarity
+from modiste.geometry import invert
 from modiste.image import Embedding, LabelMap, Landmarks
 from modiste.labels import FacePart
 
-_TURNED = 22.0
+_TURNED = 27.0
 """Degrees from the nearest parsed view from which on a head is parsed anew."""
 _STALE = 75
 """Frames after which a parsed view says little about hair and hands."""
 _VIEWS = 12
-_SAMPLE_EVERY, _SAMPLES = 20, 12
+_SAMPLE_EVERY, _SAMPLES = 40, 12
 """Frames from one sample of a person's identity to the next, and how many are taken at most."""
 _SAME_PERSON = 0.96
 """Cosine of embeddings from which on a new track is somebody who was seen before."""
@@ -82,8 +81,10 @@ class Part:
     def labels(self, frame: int, points: Landmarks, crop: Cutting) -> LabelMap:
         """The labels of a crop: those of the most similar view of the head, moved along with the face."""
         view = min(self.views, key=lambda v: _apart(v.points, points) / _TURNED + abs(frame - v.frame) / _STALE)
-        oval = list(OVAL)
-        moved = np.vstack([similarity(view.points[oval, :2], points[oval, :2]), [0, 0, 1]])
+        # Affine, so that the labels narrow as the head turns.
+        before = np.column_stack([view.points[:, :2], np.ones(len(points))])
+        affine = np.linalg.lstsq(before, points[:, :2].astype(np.float64), rcond=None)[0].T
+        moved = np.vstack([affine, [0, 0, 1]])
         matrix = crop.matrix @ moved @ np.vstack([invert(view.crop.matrix), [0, 0, 1]])
         size = (crop.image.shape[1], crop.image.shape[0])
         warped = cv2.warpAffine(

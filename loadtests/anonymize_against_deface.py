@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from graphs.base import VideoFile
 from graphs.local import LocalRunner
 from modiste.face_mesh import OVAL
 from modiste.video import Picture, VideoReader
+from modiste.video_writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "out" / "bench"
@@ -150,10 +152,15 @@ def _timed(command: list[str]) -> tuple[subprocess.CompletedProcess[str], float,
 
 
 def _run_ours(path: Path) -> float:
-    """Frames per second once the models are open."""
+    """Frames per second once the models are open and have each run once, as in a server."""
     request = AnonymizeVideoRequest(video=VideoFile(path))
+    first = path.with_name(f"first_{path.name}")
+    with VideoReader(path) as reader, VideoWriter(first, reader) as writer:
+        for part in islice(reader.parts(), 6):
+            if isinstance(part, Picture):
+                writer.write(part)
     with LocalRunner() as runner:
-        runner.open(AnonymizeVideo)
+        runner.run("anonymize_video", AnonymizeVideoRequest(video=VideoFile(first))).result.video.unlink()
         started = time.perf_counter()
         result = runner.run("anonymize_video", request).result
         seconds = time.perf_counter() - started

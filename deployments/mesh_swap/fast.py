@@ -55,6 +55,12 @@ _NARROW, _SHUT = 0.215, 0.19
 """Gap between the lids over the width of an eye: from the first on it is taken to be closing, at the second closed."""
 
 
+_FACE_PARTS, _SKIN_PARTS = (
+    np.isin(np.arange(256), [int(part) for part in parts]).astype(np.uint8) for parts in (region.FACE, region.SKIN)
+)
+"""By label: does it belong to a face, is it bare skin. uint8 [256]"""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A source at about the size at which it is needed. bare: skin; face: nothing in front of it; both 0-255."""
@@ -125,8 +131,8 @@ def swapped(ready: Prepared, x: SwapInput) -> SwappedFace:
     bare, whole = (cv2.remap(m, where, None, cv2.INTER_LINEAR) for m in (ready.bare, ready.face))
 
     area = (region.polygon(mesh, OVAL, shape) > 127) & inside & (whole > 127)
-    area &= region.opened(region.is_any(labels, region.FACE), face_width * 0.015)
-    skin = region.is_any(labels, region.SKIN) & area & (bare > 127)
+    area &= cv2.medianBlur(_FACE_PARTS[labels], 5) > 0
+    skin = (_SKIN_PARTS[labels] > 0) & area & (bare > 127)
     depth = cv2.distanceTransform(area.astype(np.uint8), cv2.DIST_L2, 3)
     alpha, edge = (_rise(depth, face_width * width) for width in (_SEAM, _SEAM / 4))
     own = mouth.kept(source.landmarks, mesh, points, shape, face_width)
