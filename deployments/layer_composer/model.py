@@ -42,7 +42,7 @@ class LayerComposer(GarmentSynthesis):
         front = _front(labels, warped, x.tuck)
         if warped.category == "lower" and x.tuck != "in":
             # Under a hanging upper garment the waistband does not show, wherever the parser errs.
-            alpha[: _top_row(old)] = 0
+            alpha[: max(0, _top_row(old) - round(0.15 * warped.unit))] = 0
 
         size = max(3, round(0.02 * warped.unit) | 1)
         wide = np.ones((size, size), np.uint8)
