@@ -29,10 +29,12 @@ COLLAR = 0.2
 """Half the width of a neck's base over the distance between the shoulder tips."""
 
 
-def fit_top(garment: TopShape, body: Body, hem_hint: float | None) -> TopShape:
+def fit_top(garment: TopShape, body: Body, hem_hint: float | None, *, own_length: bool = False) -> TopShape:
     """Shoulders, sides and sleeves of an upper garment or dress on a body.
 
-    hem_hint: picture row of the worn garment's hem; a new hem close to it is put there
+    hem_hint:   picture row of the worn garment's hem; a new hem close to it is put there
+    own_length: let a longer garment hang as long as it is
+    raises:     CannotFit
     """
     scale = body.unit / garment.unit
     shoulders = [_shoulder(garment.halves[side], body, side, garment.unit) for side in (0, 1)]
@@ -44,7 +46,7 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None) -> TopShape:
         hems.append(collar + drop)
     hem = float(np.mean(hems))
     pits = float(max(a[1] for a in body.armpits))
-    if hem_hint is not None and hem < hem_hint + 0.6 * body.unit:
+    if hem_hint is not None and hem < hem_hint + (0.0 if own_length else 0.6) * body.unit:
         if hem_hint - pits > MOST_STRETCH * max(hem - pits, 1.0):
             raise CannotFit("expected a garment about as long as the one worn, got a much shorter one")
         hem = hem_hint + 0.012 * body.unit

@@ -100,8 +100,8 @@ def _fit(shape: Shape, category: Category, body: Body, x: WarpInput) -> Shape:
     border = waistline(x.person, body)
     hip_row = float(body.hips[:, 1].mean())
     if isinstance(shape, TopShape):
-        hint = border if category == "upper" and x.tuck != "out" else None
-        top = fit_top(shape, body, hint)
+        hint = border if category == "upper" else None
+        top = fit_top(shape, body, hint, own_length=x.tuck == "out")
         _check_arms(body, x.person.labels, top)
         _check_waist(body)
         return top
