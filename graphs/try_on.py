@@ -11,6 +11,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.roles import (
@@ -209,9 +210,25 @@ def cut_worn(photo: RGBImage, worn: Dressed, category: Category | None) -> RGBAI
     assert chosen is not None
     if np.count_nonzero(chosen) < 0.02 * chosen.size:
         raise NoGarment("expected a photo in which the garment is large and in view, got too little of it")
+    chosen = chosen & ~_shining_through(photo, chosen, worn)
     soft = cv2.GaussianBlur(chosen.astype(np.float32), (0, 0), 1.0)
     alpha = np.clip(soft * 2 - 0.7, 0, 1) * 255
     return RGBAImage(np.dstack([photo, np.rint(alpha).astype(np.uint8)]))
+
+
+def _shining_through(photo: RGBImage, cloth: NDArray[np.bool_], worn: Dressed) -> NDArray[np.bool_]:
+    """Backdrop taken for cloth between arm and body: its colour, at the edge of unlike cloth."""
+    clear = (worn.labels == BodyPart.BACKGROUND) & (worn.person < 20)
+    if not clear.any():
+        return np.zeros_like(cloth)
+    lab = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB).astype(np.float32)
+    distance = np.linalg.norm(lab - np.median(lab[clear], axis=0), axis=2)
+    if float(np.median(distance[cloth])) < 2 * UNLIKE:
+        return np.zeros_like(cloth)
+    _, pieces = cv2.connectedComponents((cloth & (distance < 0.6 * UNLIKE)).astype(np.uint8))
+    edge = cloth & (cv2.erode(cloth.astype(np.uint8), np.ones((9, 9), np.uint8)) == 0)
+    found = np.isin(pieces, np.setdiff1d(np.unique(pieces[edge]), 0))
+    return np.asarray(cv2.dilate(found.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
 
 
 def colour_of(text: str) -> tuple[int, int, int]:
