@@ -7,12 +7,11 @@ else it does falls on both. Stop other work for figures that mean something.
 import asyncio
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Annotated, Any
@@ -20,10 +19,11 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from demo.server import running_server
 from graphs.local import LocalRunner
 from graphs.report import run
 from graphs.signature import read_picture, signature
-from loadtests.cases import Case, cases
+from loadtests.cases import SAMPLES, Case, cases
 from modiste.image import RGBImage, encode
 from modiste.settings import settings
 
@@ -36,22 +36,35 @@ def measure(flows: Iterable[str] = (), runs: int = 15) -> dict[str, Any]:
     returns: by flow: in_process_ms, http_ms (medians), ratio, runs
     """
     chosen = list(flows) or [name for name in cases() if not signature(name).takes_video]
-    with server() as address, httpx.Client(base_url=address, timeout=120) as client, LocalRunner() as runner:
+    with _server() as address, httpx.Client(base_url=address, timeout=120) as client, LocalRunner() as runner:
         return {name: _compare(name, cases()[name], client, runner, runs) for name in chosen}
 
 
 @contextmanager
-def server() -> Generator[str, None, None]:
-    """A server with empty state, ready; gives its address."""
+def _server() -> Iterator[str]:
+    """A server with the sample catalogue, warm; gives its address."""
     with tempfile.TemporaryDirectory() as state:
         environment = os.environ | {"MODISTE_STATE": state}
-        started = subprocess.Popen([sys.executable, "-m", "api", "serve"], env=environment)
-        try:
-            subprocess.run([sys.executable, "-m", "api", "wait"], env=environment, check=True)
-            yield f"http://{settings().host}:{settings().port}"
-        finally:
-            started.send_signal(signal.SIGTERM)
-            started.wait(timeout=60)
+        feed = str(SAMPLES / "catalogue" / "feed.csv")
+        subprocess.run([sys.executable, "-m", "api.catalogue", "import", feed], env=environment, check=True)
+        with running_server(environment) as server, _state(state):
+            yield server.address
+
+
+@contextmanager
+def _state(folder: str) -> Iterator[None]:
+    """The graphs in this process look into the same catalogue as the server's."""
+    before = os.environ.get("MODISTE_STATE")
+    os.environ["MODISTE_STATE"] = folder
+    settings.cache_clear()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MODISTE_STATE"]
+        else:
+            os.environ["MODISTE_STATE"] = before
+        settings.cache_clear()
 
 
 def _compare(name: str, case: Case, client: httpx.Client, runner: LocalRunner, runs: int) -> dict[str, Any]:
