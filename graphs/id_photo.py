@@ -25,7 +25,7 @@ from graphs.id_format import Paper, Preset, layout, photo_format, pixels, print_
 from graphs.id_portrait import Head, check, check_yaw, choose, measure, place, roll_of, settle
 from graphs.id_suits import Suit, SuitName, load_suit, suit_from
 from modiste.errors import InvalidOption, UnsuitableSuit
-from modiste.geometry import Matrix, transform
+from modiste.geometry import Matrix
 from modiste.image import Mask, RGBAImage, RGBImage
 from modiste.telemetry import step
 
@@ -34,8 +34,9 @@ VIEW_MARGIN, VIEW_LEAST, VIEW_MOST = 3.2, 640, 896
 WORK_LEAST, WORK_MOST = 900, 1800
 """Height of the canvas on which layers are composed, pixels."""
 SUIT_SCALE = 1.04
-CHIN_CLEARANCE = 0.12
-"""Eye distances from the chin down to the corners of the collar, at least."""
+COLLAR_BELOW, COLLAR_DEPTH = 0.55, 0.8
+"""Eye distances from the chin down to a closed collar's front, about a sixth of a head, and from the corners of its
+opening to the front; an open collar, which is deeper, hangs by its corners as a closed one does."""
 MOST_SHEET_PIXELS = 48_000_000
 
 
@@ -186,16 +187,14 @@ def dress(suit: Suit, head: Head, to_canvas: Matrix, height: int, width: int) ->
     raises: UnsuitableSuit where the suit ends above the photo's lower edge
     """
     scale_head = float(to_canvas[0, 0])
-    eyes = transform(head.eyes[:, :2].astype(np.float32), to_canvas).mean(axis=0)
     neck, chin = scale_head * head.neck + to_canvas[0, 2], scale_head * head.chin + to_canvas[1, 2]
     own_apart = float(np.linalg.norm(suit.eyes[1] - suit.eyes[0]))
     apart = scale_head * float(np.linalg.norm(head.eyes[1] - head.eyes[0]))
     scale = SUIT_SCALE * apart / own_apart
     rows, columns = np.nonzero(suit.opening > 127)
     corners, middle = float(rows.min()), (float(columns.min()) + float(columns.max())) / 2
-    down = float(eyes[1]) - scale * float(suit.eyes[:, 1].mean())
-    # A long face needs a lower collar.
-    down = max(down, chin + CHIN_CLEARANCE * apart - scale * corners)
+    front = min(float(rows.max()), corners + COLLAR_DEPTH * apart / scale)
+    down = chin + COLLAR_BELOW * apart - scale * front
     matrix = np.array([[scale, 0, neck - scale * middle], [0, scale, down]])
     bottom = scale * float(np.flatnonzero((suit.picture[..., 3] > 127).any(axis=1))[-1]) + down
     if bottom < height - 2:

@@ -17,9 +17,9 @@ LINE_BELOW = 0.42
 """Where the photo's neck ends: this share of the way from the chin to the collar's lowest point ..."""
 LINE_MOST = 0.5
 """... but no further than this many eye distances below the jaw."""
-FREE_NECK = 0.86
+FREE_NECK = 0.94
 """Half a neck's width in eye distances ..."""
-OF_JAW = 0.84
+OF_JAW = 0.9
 """... but no more than this share of the jaw's."""
 
 
@@ -75,8 +75,8 @@ def outline(landmarks: Landmarks, labels: LabelMap, collar: Collar) -> tuple[Fie
         side = axis + outward * (half + (0.9 * hinge - half) * drawn)
         # ... towards the collar it follows that, where the collar is narrower or stands elsewhere ...
         waist = middle + outward * min(abs(corner - middle), half)
-        start = max(top, chin - 0.3 * unit)
-        down = np.clip((rows - start) / max(0.25 * unit, collar.top - start), 0, 1) ** 1.6
+        start = min(max(top, chin - 0.3 * unit), collar.top - 0.35 * unit)
+        down = np.clip((rows - start) / (collar.top - start), 0, 1) ** 1.2
         side = side + (waist - side) * down
         # ... and in a wide collar it spreads to the shoulders only inside.
         deeper = np.clip((rows - collar.top) / (0.45 * unit), 0, 1) ** 1.5
@@ -121,7 +121,8 @@ def paint(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, seen
     body[np.arange(height)[:, None] > collar.lower[None] + 2] = 0
     aside = np.maximum(left[:, None] - columns, columns - right[:, None])
     on_left = columns < (left + right)[:, None] / 2
-    body[_between_hair(labels, body, on_left) & (seen > 0) & (aside < BESIDE * unit)] = 1
+    beside = _between_hair(labels, body, on_left, unit) & (seen > 0) & (aside < BESIDE * unit)
+    body[beside & (np.arange(height)[:, None] < collar.top)] = 1
     valid = _photographed(labels, seen, unit) & (below < cut_line(landmarks, collar)) & (body > 0)
     valid &= ~_much_darker(image, valid, skin_near(landmarks, labels, CHEEKS, unit))
     tone = _tone(image, landmarks, labels, valid, unit)
@@ -141,11 +142,18 @@ def paint(image: NDArray[np.uint8], landmarks: Landmarks, labels: LabelMap, seen
     return Neck(colour=np.clip(colour, 0, 255).astype(np.float32), alpha=body.astype(np.float32))
 
 
-def _between_hair(labels: LabelMap, body: Field, on_left: Flags) -> Flags:
-    """Neck skin beside the neck's outline with hair further out: without it the ground would show through there."""
+def _between_hair(labels: LabelMap, body: Field, on_left: Flags, unit: float) -> Flags:
+    """Neck skin beside the neck's outline with hair close by further out: without it the ground would show there.
+
+    Only what a closing of head and neck fills, so that it ends round where the hair ends.
+    """
     hair = np.isin(labels, (FacePart.HAIR, FacePart.HAT))
     outwards = np.where(on_left, np.cumsum(hair, axis=1) > 0, np.cumsum(hair[:, ::-1], axis=1)[:, ::-1] > 0)
-    return np.asarray((labels == FacePart.NECK) & (body < 1) & outwards)
+    side = 2 * max(1, round(0.15 * unit)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    taken = hair | np.isin(labels, (FacePart.SKIN, FacePart.LEFT_EAR, FacePart.RIGHT_EAR)) | (body > 0.5)
+    closed = cv2.morphologyEx(taken.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
+    return np.asarray((labels == FacePart.NECK) & (body < 1) & outwards & closed)
 
 
 def _photographed(labels: LabelMap, seen: Mask, unit: float) -> Flags:

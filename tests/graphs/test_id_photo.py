@@ -220,12 +220,22 @@ def test_suits_that_cannot_be_worn_are_refused() -> None:
         suit_from(RGBAImage(block[::4, ::4]))
 
 
-def test_suit_hangs_below_the_chin_and_reaches_down() -> None:
+@pytest.mark.parametrize("name", SUITS)
+def test_collar_stands_at_the_jaw_and_its_front_below_the_chin(name: SuitName) -> None:
+    matrix = head_matrix(head(), tall=600, above=80, width=700)
+    _, opening = dress(load_suit(name), head(), matrix, 900, 700)
+    rows = np.flatnonzero(opening.any(axis=1))
+    assert 680 - 0.1 * 600 < rows[0] < 680  # at the jaw's height, not under it: else the neck is too long
+    assert rows[-1] - 680 > 0.12 * 600
+    closed = name.endswith(("navy", "charcoal", "black", "beige"))
+    assert not closed or rows[-1] - 680 < 0.22 * 600
+
+
+def test_suit_reaches_down() -> None:
     suit = load_suit("m_suit_navy")
     matrix = head_matrix(head(), tall=600, above=80, width=700)
-    dressed, opening = dress(suit, head(), matrix, 900, 700)
+    dressed, _ = dress(suit, head(), matrix, 900, 700)
     assert dressed.shape == (900, 700, 4)
-    assert np.flatnonzero(opening.any(axis=1))[0] >= 680
     assert (dressed[-1, 300:400, 3] > 250).all()
     with pytest.raises(UnsuitableSuit, match="longer suit"):
         short = load_suit("m_suit_navy")
