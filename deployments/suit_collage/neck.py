@@ -153,7 +153,10 @@ def _between_hair(labels: LabelMap, body: Field, on_left: Flags, unit: float) ->
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     taken = hair | np.isin(labels, (FacePart.SKIN, FacePart.LEFT_EAR, FacePart.RIGHT_EAR)) | (body > 0.5)
     closed = cv2.morphologyEx(taken.astype(np.uint8), cv2.MORPH_CLOSE, kernel) > 0
-    return np.asarray((labels == FacePart.NECK) & (body < 1) & outwards & closed)
+    skin = (labels == FacePart.NECK) & (body < 1) & outwards & closed
+    # Under the soft rims of hair and face, too.
+    under = cv2.dilate(skin.astype(np.uint8), kernel[::2, ::2]) > 0
+    return np.asarray(under & (taken | skin) & closed)
 
 
 def _photographed(labels: LabelMap, seen: Mask, unit: float) -> Flags:
