@@ -72,7 +72,7 @@ CASES = (
             ("tshirt_red", "A T-shirt with red strokes"),
             ("trousers_blue", "Trousers with blue strokes"),
             ("skirt_green", "A skirt with green strokes"),
-            ("hat_brown", "A hat: the sample shop sells none, so its neighbours are other things"),
+            ("hat_brown", "A hat: the sample shop sells none, so nothing is found"),
             ("dress_plain", "A dress without colour"),
         )
     ),

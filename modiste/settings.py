@@ -14,18 +14,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MODISTE_", frozen=True)
 
     cache: Path = Field(default_factory=lambda: user_cache_path("modiste"), description="weights and engines")
-    state: Path = Field(
-        default_factory=lambda: user_data_path("modiste"), description="jobs, files, catalogue"
-    )
+    state: Path = Field(default_factory=lambda: user_data_path("modiste"), description="jobs, files, catalogue")
     samples: Path = Field(
         default=Path(__file__).resolve().parent.parent / "samples", description="pictures and suits that come along"
     )
-    offline: bool = Field(
-        default=False, description="never reach for the network; fail if something is missing"
-    )
-    commercial_only: bool = Field(
-        default=False, description="refuse weights that are not free for commercial use"
-    )
+    offline: bool = Field(default=False, description="never reach for the network; fail if something is missing")
+    commercial_only: bool = Field(default=False, description="refuse weights that are not free for commercial use")
     edition: str = Field(default="default", description="which set of models plays the roles")
     models: dict[str, str] = Field(
         default_factory=dict, description='single roles overridden, as JSON {"role": "model"}'

@@ -46,9 +46,7 @@ class VideoWriter:
         self._container = av.open(side, "w", format=like.kind, options=options)
         encoder, settings = _ENCODERS[like.kind]
         height, width = like.first.image.shape[:2]
-        self._stream = cast(
-            VideoStream, self._container.add_stream(encoder, rate=like.fps, options=dict(settings))
-        )
+        self._stream = cast(VideoStream, self._container.add_stream(encoder, rate=like.fps, options=dict(settings)))
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
         source, context = like.video.codec_context, self._stream.codec_context
@@ -63,9 +61,7 @@ class VideoWriter:
     def write(self, picture: Picture) -> None:
         """Encode one upright picture; they come in the order they are shown."""
         frame = VideoFrame.from_ndarray(_even(picture.image), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p", dst_colorspace=self._matrix, dst_color_range=self._stream.color_range
-        )
+        frame = frame.reformat(format="yuv420p", dst_colorspace=self._matrix, dst_color_range=self._stream.color_range)
         frame.pts, frame.time_base = picture.pts, self._time_base
         self._durations[picture.pts] = picture.duration
         self._mux(self._stream.encode(frame))

@@ -27,9 +27,7 @@ def paint(places: Sequence[Place], ground: int = 60) -> RGBImage:
     image = np.full((HEIGHT, WIDTH, 3), ground, np.uint8)
     image[:, ::7] += 8
     for x, y, radius in places:
-        cv2.circle(
-            image, (round(x * 16), round(y * 16)), round(radius * 16), (250, 40, 40), -1, cv2.LINE_AA, 4
-        )
+        cv2.circle(image, (round(x * 16), round(y * 16)), round(radius * 16), (250, 40, 40), -1, cv2.LINE_AA, 4)
     return RGBImage(image)
 
 
@@ -42,9 +40,7 @@ def discs(image: RGBImage) -> list[Face]:
 class Eyes:
     """A detector and a mesh that see red discs; the detector is blind in the given frames."""
 
-    def __init__(
-        self, clip: Sequence[RGBImage], blind: Callable[[int, Face], bool] = lambda *_: False
-    ) -> None:
+    def __init__(self, clip: Sequence[RGBImage], blind: Callable[[int, Face], bool] = lambda *_: False) -> None:
         self.numbers = {id(frame): i for i, frame in enumerate(clip)}
         self.blind = blind
         self.looked: list[int] = []
@@ -53,8 +49,7 @@ class Eyes:
         numbers = [self.numbers[id(frame)] for frame in frames]
         self.looked += numbers
         return [
-            tuple(f for f in discs(frame) if not self.blind(i, f))
-            for i, frame in zip(numbers, frames, strict=True)
+            tuple(f for f in discs(frame) if not self.blind(i, f)) for i, frame in zip(numbers, frames, strict=True)
         ]
 
     async def mesh(self, views: Sequence[LandmarksInput]) -> list[FaceMesh]:
