@@ -25,7 +25,7 @@ def _free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, None]:
     """Runs the small flows as the application "modiste"; gives a folder that all its processes see."""
     folder = tmp_path_factory.mktemp("cluster")

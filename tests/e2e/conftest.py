@@ -65,7 +65,7 @@ class Service:
         return psutil.wait_procs(family, timeout=10)[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Generator[Service, None, None]:
     state = tmp_path_factory.mktemp("state")
     command = [sys.executable, "-m", "api.catalogue", "import", str(samples / "catalogue" / "feed.csv")]
