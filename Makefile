@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 TORCH := .venv-torch
+PURELIB := import sysconfig; print(sysconfig.get_path("purelib"))
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test test-fast check bench weights engines models lock clean
 
@@ -74,7 +75,6 @@ $(VENV)/dev: requirements/dev.lock $(VENV)/serve
 # Serving never imports torch, so it has an environment of its own, on top of the serving one.
 $(TORCH)/ready: $(VENV)/serve
 	$(PYTHON) -m venv $(TORCH)
-	$(TORCH)/bin/python -c 'import pathlib, sysconfig; p = pathlib.Path(sysconfig.get_path("purelib")); \
-	  (p / "serving.pth").write_text(str(pathlib.Path("$(VENV)").resolve() / p.relative_to(sysconfig.get_config_var("prefix"))))'
+	$(BIN)/python -c '$(PURELIB)' > $$($(TORCH)/bin/python -c '$(PURELIB)')/serving.pth
 	$(TORCH)/bin/python -m pip install --quiet torch==2.13.0
 	@touch $@
