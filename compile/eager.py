@@ -97,11 +97,9 @@ def _interpolate(t: Sequence[Tensor], a: Attributes) -> Tensor:
     by_scale = a["shape_calculation_mode"] == "scales"
     if by_scale and t[1].dtype != torch.float32:
         wanted = dict(zip(axes, t[2].reshape(-1).tolist(), strict=False))
-    last = (
-        1
-        if set(axes) <= {1, 2} or (x.ndim == 4 and wanted.get(3, x.shape[3]) in (x.shape[3], 1.0) and 1 in wanted)
-        else 2
-    )
+    same = {i: 1.0 if by_scale else x.shape[i] for i in range(x.ndim)}
+    resized = [i for i in range(x.ndim) if wanted.get(i, same[i]) != same[i]]
+    last = 1 if set(axes) <= {1, 2} or (resized and max(resized) < x.ndim - 1) else 2
     size = [
         int(x.shape[i] * wanted.get(i, 1.0)) if by_scale else int(wanted.get(i, x.shape[i])) for i in (last, last + 1)
     ]

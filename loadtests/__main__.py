@@ -30,7 +30,18 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         console.rule("engines")
         rows = Path(scratch) / "engines.json"
-        command = [str(engines_python), "-m", "compile", "bench", "--threads", str(threads), "--out", str(rows)]
+        command = [
+            str(engines_python),
+            "-m",
+            "compile",
+            "bench",
+            "--threads",
+            str(threads),
+            "--repeats",
+            "3",
+            "--out",
+            str(rows),
+        ]
         subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
         measured["engines"] = json.loads(rows.read_text())
         console.rule("server")
