@@ -1,4 +1,4 @@
-"""How often the flows do well on pictures nobody tuned them for.
+"""How often the flows do well on pictures drawn by seed.
 
     python -m demo.survey run --photos DIR --portraits DIR --garments DIR --out out/survey
     python -m demo.survey table docs/survey.csv
@@ -26,7 +26,7 @@ from graphs.local import LocalRunner
 from modiste.errors import BadInput
 from modiste.image import RGBImage, decode
 
-app = typer.Typer(help="A survey of the flows on pictures nobody tuned them for.", no_args_is_help=True)
+app = typer.Typer(help="A survey of the flows on pictures drawn by seed.", no_args_is_help=True)
 
 COUNT = 20
 SHEET_HEIGHT = 480
