@@ -1,11 +1,12 @@
 """Every person in a picture gets a virtual face of similar looks; nobody can be recognised any more."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from deployments.roles import FaceDetection, FaceSeed, FaceView, SwapInput
+from deployments.roles import FaceDetection, FaceSeed, SwapInput, SwappedFace
 from graphs.base import uses
 from graphs.casting import STRANGER, Look, draw, load_cast, rank
 from graphs.face_choice import LEAST_SHOWN, shown_share, skip_reason, unfit_reason
@@ -15,11 +16,12 @@ from graphs.face_exchange import (
     FaceExchange,
     How,
     asked_faces,
+    look_at,
     mosaic,
     wanted_tone,
     with_skin,
 )
-from graphs.face_finding import Closeup, close_up, find
+from graphs.face_finding import Closeup, Sight, find, recognise
 from graphs.face_paste import lay_back
 from graphs.face_token import encode
 from graphs.skin import as_hex
@@ -69,6 +71,17 @@ class AnonymizeResult:
     faces: tuple[AnonymizedFace, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """shown: which share of the face the new one takes"""
+
+    head: Closeup
+    look: Look
+    seed: FaceSeed
+    new: SwappedFace
+    shown: float
+
+
 class Anonymize(FaceExchange[AnonymizeRequest, AnonymizeResult]):
     request = AnonymizeRequest
     result = AnonymizeResult
@@ -84,62 +97,90 @@ class Anonymize(FaceExchange[AnonymizeRequest, AnonymizeResult]):
             raise NoFace("expected a picture with at least one face, got one in which none was found")
         reasons = [skip_reason(sight, True) for sight in sights]
         clear = [i for i, reason in enumerate(reasons) if reason is None]
-        closeups = await close_up(
-            image, [sights[i].face for i in clear], self.mesh, self.parse,
+        found = await recognise(
+            image, [sights[i].face for i in clear], self.mesh, self.parse, self.identify,
             margin=HEAD_MARGIN, smallest=_SMALLEST_CROP, largest=_LARGEST_CROP,
         )  # fmt: skip
-        heads = {}
-        for i, head in zip(clear, closeups, strict=True):
+        heads, known = {}, []
+        for i, (head, embedding) in zip(clear, found, strict=True):
             reasons[i] = unfit_reason(head)
             if reasons[i] is None:
                 heads[i] = head
-        known = [await self.looks(h.cutting, h.view.landmarks, h.view.labels) for h in heads.values()]
+                known.append(look_at(head.view, embedding))
         seeds = _cast(known, asked, options.seed)
-        swapped = await asyncio.gather(
-            *(self._exchange(*person, options.skin) for person in zip(heads.values(), known, seeds, strict=True))
+        swapped = await self._exchange(list(heads.values()), known, seeds, options.skin)
+        people = {
+            i: _Person(head, look, seed, new, shown_share(head, new))
+            for (i, head), look, seed, new in zip(heads.items(), known, seeds, swapped, strict=True)
+        }
+        for i, person in people.items():
+            if person.shown < LEAST_SHOWN:
+                reasons[i] = f"covered: less than {LEAST_SHOWN:.0%} of the face can be replaced"
+        people = {i: person for i, person in people.items() if reasons[i] is None}
+        after, result = await asyncio.gather(
+            self.identities([(person.new.image, person.head.view.landmarks) for person in people.values()]),
+            asyncio.to_thread(_paint, image, sights, people, hide=options.unswappable == "mosaic"),
         )
-        news = [(new, head.view.landmarks) for head, (new, _, _) in zip(heads.values(), swapped, strict=True)]
-        after = await self.identities(news)
+        cosines = {
+            i: float(person.look.embedding @ new) for (i, person), new in zip(people.items(), after, strict=True)
+        }
+        return AnonymizeResult(
+            image=result,
+            faces=tuple(
+                _swapped(sight, people[i], cosines[i])
+                if reason is None
+                else _unswapped(sight, reason, "mosaic" if options.unswappable == "mosaic" else "kept")
+                for i, (sight, reason) in enumerate(zip(sights, reasons, strict=True))
+            ),
+        )
 
-        done = dict(zip(heads, zip(known, seeds, swapped, after, strict=True), strict=True))
-        faces: list[AnonymizedFace] = []
-        for i, sight in enumerate(sights):
-            box = _rounded(sight.face.box)
-            if i in done and done[i][2][2] >= LEAST_SHOWN:
-                looks, seed, (new, mask, _), embedding = done[i]
-                image = lay_back(image, new, mask, heads[i].cutting.matrix)
-                faces.append(
-                    AnonymizedFace(
-                        box=box,
-                        how="swapped",
-                        reason=None,
-                        token=encode(seed),
-                        offered=tuple(encode(offer) for offer in rank(looks, load_cast(), too_alike=STRANGER)),
-                        skin=as_hex(looks.tone),
-                        cosine=round(float(looks.embedding @ embedding), 4),
-                    )
-                )
-                continue
-            hidden = options.unswappable == "mosaic"
-            image = mosaic(image, sight.face) if hidden else image
-            how: How = "mosaic" if hidden else "kept"
-            reason = reasons[i] or f"covered: less than {LEAST_SHOWN:.0%} of the face can be replaced"
-            faces.append(
-                AnonymizedFace(box=box, how=how, reason=reason, token=None, offered=(), skin=None, cosine=None)
-            )
-        return AnonymizeResult(image=image, faces=tuple(faces))
+    async def _exchange(
+        self, heads: Sequence[Closeup], looks: Sequence[Look], seeds: Sequence[FaceSeed], skin: str
+    ) -> list[SwappedFace]:
+        """The crops with the virtual faces, and where they were changed."""
+        faces = await asyncio.gather(
+            *(self.virtual_face(seed, head.view.image.shape[0]) for seed, head in zip(seeds, heads, strict=True))
+        )
+        views, recoloured = [], []
+        for head, look, face in zip(heads, looks, faces, strict=True):
+            image, wanted = head.view.image, wanted_tone(skin, face)
+            if wanted is not None:
+                image = with_skin(image, head.view.labels, look.tone, wanted)
+            views.append(replace(head.view, image=image))
+            recoloured.append(np.where((image != head.view.image).any(axis=2), 255, 0).astype(np.uint8))
+        swapped = await self.swap.many(
+            [SwapInput(source=face.view, target=view) for face, view in zip(faces, views, strict=True)]
+        )
+        return [
+            replace(new, mask=Mask(np.maximum(changed, new.mask)))
+            for new, changed in zip(swapped, recoloured, strict=True)
+        ]
 
-    async def _exchange(self, head: Closeup, looks: Look, seed: FaceSeed, skin: str) -> tuple[RGBImage, Mask, float]:
-        """The crop with the virtual face, where it was changed, and what share of the face the new one takes."""
-        face = await self.virtual_face(seed, head.view.image.shape[0])
-        target, changed = head.view.image, np.zeros(head.view.labels.shape, np.uint8)
-        wanted = wanted_tone(skin, face)
-        if wanted is not None:
-            target = with_skin(target, head.view.labels, looks.tone, wanted)
-            changed = np.where((target != head.view.image).any(axis=2), 255, 0).astype(np.uint8)
-        view = FaceView(image=target, landmarks=head.view.landmarks, labels=head.view.labels)
-        swapped = await self.swap(SwapInput(source=face.view, target=view))
-        return swapped.image, Mask(np.maximum(changed, swapped.mask)), shown_share(head, swapped)
+
+def _paint(image: RGBImage, sights: Sequence[Sight], people: Mapping[int, _Person], *, hide: bool) -> RGBImage:
+    """Every new face laid into the picture; a mosaic over the other faces where they are to be hidden."""
+    for i, sight in enumerate(sights):
+        if i in people:
+            person = people[i]
+            image = lay_back(image, person.new.image, person.new.mask, person.head.cutting.matrix)
+        elif hide:
+            image = mosaic(image, sight.face)
+    return image
+
+
+def _swapped(sight: Sight, person: _Person, cosine: float) -> AnonymizedFace:
+    offered = rank(person.look, load_cast(), too_alike=STRANGER)
+    return AnonymizedFace(
+        box=_rounded(sight.face.box), how="swapped", reason=None,
+        token=encode(person.seed), offered=tuple(encode(seed) for seed in offered),
+        skin=as_hex(person.look.tone), cosine=round(cosine, 4),
+    )  # fmt: skip
+
+
+def _unswapped(sight: Sight, reason: str, how: How) -> AnonymizedFace:
+    return AnonymizedFace(
+        box=_rounded(sight.face.box), how=how, reason=reason, token=None, offered=(), skin=None, cosine=None
+    )
 
 
 def _cast(people: list[Look], asked: tuple[FaceSeed, ...], seed: int) -> list[FaceSeed]:

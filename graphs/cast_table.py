@@ -9,17 +9,12 @@ from rich.progress import track
 from deployments.roles import FaceSeed
 from graphs.casting import TABLE, TRUNCATION, Look
 from graphs.face_exchange import FaceExchange
-from graphs.face_view import Cutting
 from graphs.local import LocalRunner
-
-_SIDE = 320
 
 
 class _Casting(FaceExchange[FaceSeed, Look]):
     async def __call__(self, request: FaceSeed) -> Look:
-        face = await self.virtual_face(request, _SIDE)
-        crop = Cutting(face.view.image, np.eye(2, 3))
-        return await self.looks(crop, face.view.landmarks, face.view.labels)
+        return (await self.virtual_face(request)).look
 
 
 def main(count: int = 160) -> None:

@@ -1,7 +1,8 @@
 """What replacing people's faces by virtual ones takes, in a picture or a video."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import cv2
@@ -26,8 +27,9 @@ from deployments.roles import (
 from graphs import face_shelf
 from graphs.base import Graph, Request, Result, uses
 from graphs.casting import Look, yaw
+from graphs.face_shelf import VirtualFace
 from graphs.face_token import decode
-from graphs.face_view import Cutting, cut_out
+from graphs.face_view import Cutting, cut_out, shrunk
 from graphs.skin import Tone, measure, parse_hex, recolour
 from modiste.face_mesh import LEFT_EYE, LIPS_OUTER, OVAL, RIGHT_EYE
 from modiste.geometry import Box
@@ -38,6 +40,8 @@ Unswappable = Literal["mosaic", "keep"]
 How = Literal["swapped", "mosaic", "kept"]
 HEAD_MARGIN = 2.2
 """Side of a crop over the size of the face, so that hair, ears and neck are in it."""
+FULL = 1024
+"""Side of a virtual face's crop, pixels, at most: as large as it is generated."""
 SMALLEST_FACE = 20
 """Longer side of a face, pixels, under which there is nothing to swap."""
 _FFHQ = Face(box=Box(262, 330, 762, 900), score=1.0, eyes=np.array([[390, 480], [634, 480]], np.float32))
@@ -72,15 +76,6 @@ class AnonymizeOptions(BaseModel):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class VirtualFace:
-    """A virtual face ready to be put on: who it is, its picture, and its skin tone."""
-
-    seed: FaceSeed
-    view: FaceView
-    tone: Tone
-
-
 class FaceExchange(Graph[Request, Result]):
     detect = uses(SmallFaceDetection)
     mesh = uses(FaceLandmarks)
@@ -89,28 +84,28 @@ class FaceExchange(Graph[Request, Result]):
     generate = uses(FaceGeneration)
     swap = uses(FaceSwap)
 
-    async def virtual_face(self, seed: FaceSeed, side: int) -> VirtualFace:
-        """A face, generated and looked at once. side: of its crop, pixels, at most 1024"""
-        view = await asyncio.to_thread(face_shelf.take, seed, side)
-        if view is None:
+    async def virtual_face(self, seed: FaceSeed, side: int = FULL) -> VirtualFace:
+        """A face, generated and looked at once. side: of its crop, pixels, at most"""
+        face = await asyncio.to_thread(face_shelf.take, seed)
+        if face is None:
             image = await self.generate(seed)
             rough = await self.mesh(LandmarksInput(image=image, face=_FFHQ))
-            crop = cut_out(image, face_from_landmarks(rough.points), margin=1.6, smallest=32, largest=side)
-            face = face_from_landmarks(crop.inward(rough.points))
-            exact = await self.mesh(LandmarksInput(image=crop.image, face=face))
-            view = FaceView(image=crop.image, landmarks=exact.points, labels=await self.parse(crop.image))
-            await asyncio.to_thread(face_shelf.keep, seed, side, view)
-        return VirtualFace(seed, view, measure(view.image, skin_of(view.labels, view.landmarks)))
+            crop = cut_out(image, face_from_landmarks(rough.points), margin=1.6, smallest=32, largest=FULL)
+            outline = face_from_landmarks(crop.inward(rough.points))
+            exact, labels = await asyncio.gather(
+                self.mesh(LandmarksInput(image=crop.image, face=outline)), self.parse(crop.image)
+            )
+            view = FaceView(image=crop.image, landmarks=exact.points, labels=labels)
+            face = VirtualFace(seed, view, await self.looks(crop, exact.points, labels))
+            await asyncio.to_thread(face_shelf.keep, face)
+        return replace(face, view=shrunk(face.view, side))
 
     async def looks(self, crop: Cutting, points: Landmarks, labels: LabelMap) -> Look:
         """points, labels: in the crop's coordinates"""
-        return Look(
-            tone=measure(crop.image, skin_of(labels, points)),
-            yaw=yaw(points),
-            embedding=await self.identify(IdentityInput(image=crop.image, landmarks=points)),
-        )
+        embedding = await self.identify(IdentityInput(image=crop.image, landmarks=points))
+        return look_at(FaceView(image=crop.image, landmarks=points, labels=labels), embedding)
 
-    async def identities(self, faces: list[tuple[RGBImage, Landmarks]]) -> list[Embedding]:
+    async def identities(self, faces: Sequence[tuple[RGBImage, Landmarks]]) -> list[Embedding]:
         """faces: pictures with landmarks in their coordinates"""
         crops = []
         for image, points in faces:
@@ -122,6 +117,11 @@ class FaceExchange(Graph[Request, Result]):
 def asked_faces(options: AnonymizeOptions) -> tuple[FaceSeed, ...]:
     """The faces that were asked for by token. raises: UnknownFace"""
     return tuple(decode(token) for token in options.tokens)
+
+
+def look_at(view: FaceView, embedding: Embedding) -> Look:
+    tone = measure(view.image, skin_of(view.labels, view.landmarks))
+    return Look(tone=tone, yaw=yaw(view.landmarks), embedding=embedding)
 
 
 def skin_of(labels: LabelMap, points: Landmarks) -> Mask:
@@ -147,7 +147,7 @@ def wanted_tone(skin: str, face: VirtualFace) -> Tone | None:
     """The tone that skin shall have; None where it stays the person's own."""
     if skin == "target":
         return None
-    return face.tone if skin == "source" else parse_hex(skin)
+    return face.look.tone if skin == "source" else parse_hex(skin)
 
 
 def mosaic(image: RGBImage, face: Face) -> RGBImage:

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployments.roles import Face, FaceMesh, FaceView, LandmarksInput
+from deployments.roles import Face, FaceMesh, FaceView, IdentityInput, LandmarksInput
 from graphs.base import Step
 from graphs.casting import yaw
 from graphs.face_view import Cutting, cut_out
-from modiste.geometry import Box, bounding_box, transform
-from modiste.image import LabelMap, Landmarks, RGBImage
+from modiste.geometry import Box, bounding_box
+from modiste.image import Embedding, LabelMap, Landmarks, RGBImage
 
 Detect = Step[RGBImage, tuple[Face, ...]]
 Mesh = Step[LandmarksInput, FaceMesh]
 Parse = Step[RGBImage, LabelMap]
+Identify = Step[IdentityInput, Embedding]
 
 SURE = 0.5
 """Mesh score under which what was detected is not taken for a face that shows eyes, nose and mouth."""
@@ -64,7 +65,7 @@ async def find(picture: RGBImage, near: Detect, small: Detect, mesh: Mesh) -> li
     cuttings = [cut_out(picture, f, margin=_FIRST_MARGIN, smallest=_FIRST_SIDE, largest=_FIRST_SIDE) for f, _ in found]
     meshes = await mesh.many(
         [
-            LandmarksInput(image=cutting.image, face=_inward(face, cutting))
+            LandmarksInput(image=cutting.image, face=cutting.face_inward(face))
             for (face, _), cutting in zip(found, cuttings, strict=True)
         ]
     )
@@ -86,14 +87,49 @@ async def close_up(
     picture: RGBImage, faces: Sequence[Face], mesh: Mesh, parse: Parse, *, margin: float, smallest: int, largest: int
 ) -> list[Closeup]:
     """Cut each face out upright, and understand it there."""
-    cuttings = [
-        cut_out(picture, face, margin=margin, smallest=smallest, largest=largest, upright=True) for face in faces
-    ]
-    inputs = [
-        LandmarksInput(image=cutting.image, face=_inward(face, cutting))
-        for face, cutting in zip(faces, cuttings, strict=True)
-    ]
-    meshes, labels = await asyncio.gather(mesh.many(inputs), parse.many([cutting.image for cutting in cuttings]))
+    cuttings = _cut_upright(picture, faces, margin, smallest, largest)
+    meshes, labels = await asyncio.gather(_fit(faces, cuttings, mesh), parse.many([c.image for c in cuttings]))
+    return _closeups(cuttings, meshes, labels)
+
+
+async def recognise(
+    picture: RGBImage,
+    faces: Sequence[Face],
+    mesh: Mesh,
+    parse: Parse,
+    identify: Identify,
+    *,
+    margin: float,
+    smallest: int,
+    largest: int,
+) -> list[tuple[Closeup, Embedding]]:
+    """`close_up`, and who each face is: that takes the mesh alone, so it is found while the parsing still runs."""
+    cuttings = _cut_upright(picture, faces, margin, smallest, largest)
+
+    async def fit_and_identify() -> tuple[list[FaceMesh], list[Embedding]]:
+        meshes = await _fit(faces, cuttings, mesh)
+        return meshes, await identify.many(
+            [IdentityInput(image=c.image, landmarks=m.points) for c, m in zip(cuttings, meshes, strict=True)]
+        )
+
+    (meshes, embeddings), labels = await asyncio.gather(fit_and_identify(), parse.many([c.image for c in cuttings]))
+    return list(zip(_closeups(cuttings, meshes, labels), embeddings, strict=True))
+
+
+def _cut_upright(picture: RGBImage, faces: Sequence[Face], margin: float, smallest: int, largest: int) -> list[Cutting]:
+    return [cut_out(picture, face, margin=margin, smallest=smallest, largest=largest, upright=True) for face in faces]
+
+
+async def _fit(faces: Sequence[Face], cuttings: Sequence[Cutting], mesh: Mesh) -> list[FaceMesh]:
+    return await mesh.many(
+        [
+            LandmarksInput(image=cutting.image, face=cutting.face_inward(face))
+            for face, cutting in zip(faces, cuttings, strict=True)
+        ]
+    )
+
+
+def _closeups(cuttings: Sequence[Cutting], meshes: Sequence[FaceMesh], labels: Sequence[LabelMap]) -> list[Closeup]:
     return [
         Closeup(cutting=cutting, view=FaceView(image=cutting.image, landmarks=found.points, labels=parts))
         for cutting, found, parts in zip(cuttings, meshes, labels, strict=True)
@@ -112,17 +148,6 @@ def _share_inside(points: Landmarks, picture: RGBImage) -> float:
     height, width = picture.shape[:2]
     x, y = points[:, 0], points[:, 1]
     return float(((x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)).mean())
-
-
-def _inward(face: Face, cutting: Cutting) -> Face:
-    """A face of the picture, in the coordinates of a crop."""
-    corners = np.array([[face.box.left, face.box.top], [face.box.right, face.box.bottom]], np.float32)
-    scale = float(np.sqrt(abs(np.linalg.det(cutting.matrix[:, :2]))))
-    # Box coordinates are edges, point coordinates pixel centres; a turned box keeps its size.
-    x, y = transform((corners.mean(axis=0) - 0.5)[None], cutting.matrix)[0] + 0.5
-    w, h = face.box.width * scale / 2, face.box.height * scale / 2
-    box = Box(float(x - w), float(y - h), float(x + w), float(y + h))
-    return Face(box=box, score=face.score, eyes=transform(face.eyes, cutting.matrix))
 
 
 def outline(points: Landmarks, score: float) -> Face:

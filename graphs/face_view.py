@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from deployments.roles import Face
+from deployments.roles import Face, FaceView
 from modiste.geometry import Box, Matrix, invert, transform, warp
-from modiste.image import Landmarks, RGBImage
+from modiste.image import LabelMap, Landmarks, RGBImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +64,20 @@ def cut_out(
 def _moved(points: Landmarks, matrix: Matrix) -> Landmarks:
     scale = np.float32(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     return Landmarks(np.hstack([transform(points, matrix), points[:, 2:] * scale]))
+
+
+def shrunk(view: FaceView, side: int) -> FaceView:
+    """The same view with at most `side` pixels along a side."""
+    height, width = view.image.shape[:2]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return view
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    scale = np.array([size[0] / width, size[1] / height, factor], np.float32)
+    # Pixel centres lie at integers; depth has no half pixel.
+    half = np.array([0.5, 0.5, 0], np.float32)
+    return FaceView(
+        image=RGBImage(cv2.resize(view.image, size, interpolation=cv2.INTER_AREA)),
+        landmarks=Landmarks((view.landmarks + half) * scale - half),
+        labels=LabelMap(cv2.resize(view.labels, size, interpolation=cv2.INTER_NEAREST_EXACT)),
+    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from deployments.roles import FaceSeed
 from graphs.casting import Look, yaw
-from graphs.face_exchange import VirtualFace
+from graphs.face_shelf import VirtualFace
 from graphs.face_view import Cutting
 from modiste.geometry import invert
 from modiste.image import Embedding, LabelMap, Landmarks

@@ -13,15 +13,13 @@ from deployments.roles import (
     FaceParsing,
     FaceSeed,
     IdentityEmbedding,
-    IdentityInput,
     SmallFaceDetection,
 )
 from graphs.base import Graph, uses
-from graphs.casting import TRUNCATION, Look, load_cast, rank, yaw
-from graphs.face_exchange import HEAD_MARGIN, skin_of
-from graphs.face_finding import SURE, close_up, find
+from graphs.casting import TRUNCATION, Look, load_cast, rank
+from graphs.face_exchange import HEAD_MARGIN, look_at
+from graphs.face_finding import SURE, find, recognise
 from graphs.face_token import decode, encode
-from graphs.skin import measure
 from modiste.errors import NoFace
 from modiste.image import RGBImage
 
@@ -90,15 +88,10 @@ class VirtualFaces(Graph[VirtualFacesRequest, VirtualFacesResult]):
         if not sights:
             raise NoFace("expected a photo with a face that looks at the camera, got one in which none was found")
         largest = max(sights, key=lambda face: face.box.area)
-        (head,) = await close_up(
-            photo, [largest], self.mesh, self.parse, margin=HEAD_MARGIN, smallest=_CROP, largest=_CROP
+        ((head, embedding),) = await recognise(
+            photo, [largest], self.mesh, self.parse, self.identify, margin=HEAD_MARGIN, smallest=_CROP, largest=_CROP
         )
-        view = head.view
-        return Look(
-            tone=measure(view.image, skin_of(view.labels, view.landmarks)),
-            yaw=yaw(view.landmarks),
-            embedding=await self.identify(IdentityInput(image=view.image, landmarks=view.landmarks)),
-        )
+        return look_at(head.view, embedding)
 
 
 def drawn(seed: int, n: int) -> list[int]:

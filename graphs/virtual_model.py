@@ -9,38 +9,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.roles import (
     Face,
     FaceDetection,
-    FaceGeneration,
-    FaceLandmarks,
-    FaceMesh,
-    FaceParsing,
     FaceRestoration,
-    FaceSeed,
-    FaceSwap,
     FaceView,
-    IdentityEmbedding,
-    IdentityInput,
     LandmarksInput,
     MakeupInput,
     MakeupTransfer,
-    SmallFaceDetection,
     SwapInput,
 )
-from graphs.base import Graph, uses
+from graphs.base import uses
 from graphs.face_choice import LEAST_SHOWN, require_one, shown_share, skip_reason, unfit_reason
-from graphs.face_finding import SURE, Closeup, Sight, close_up, find, outline
+from graphs.face_exchange import FaceExchange
+from graphs.face_finding import SURE, Closeup, Sight, find, outline, recognise
 from graphs.face_paste import lay_back
 from graphs.face_restoring import restored
 from graphs.face_token import decode
+from graphs.face_view import shrunk
 from modiste.errors import InvalidOption, NoFace
 from modiste.geometry import Box
-from modiste.image import RGBImage
-from modiste.telemetry import step
+from modiste.image import Embedding, Mask, RGBImage
 
 MARGIN, SMALLEST_CROP, LARGEST_CROP = 1.55, 448, 1024
 
@@ -96,54 +87,54 @@ class VirtualModelResult:
     truncation: float
 
 
-class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
+class VirtualModel(FaceExchange[VirtualModelRequest, VirtualModelResult]):
     request = VirtualModelRequest
     result = VirtualModelResult
 
-    detect = uses(FaceDetection)
-    detect_small = uses(SmallFaceDetection)
-    landmarks = uses(FaceLandmarks)
-    parse = uses(FaceParsing)
-    embed = uses(IdentityEmbedding)
-    generate = uses(FaceGeneration)
-    swap = uses(FaceSwap)
+    near = uses(FaceDetection)
     makeup = uses(MakeupTransfer)
     restore = uses(FaceRestoration)
 
     async def __call__(self, request: VirtualModelRequest) -> VirtualModelResult:
+        """raises: UnknownFace, NoFace, InvalidOption"""
         options, photo = request.options, request.photo
         seed = decode(options.face)
         (sights, reasons, targets), source, reference = await asyncio.gather(
-            self._targets(photo, options.faces), self._source(seed), self._reference(request.makeup)
+            self._targets(photo, options.faces), self.virtual_face(seed), self._reference(request.makeup)
         )
-        swapped = await self.swap.many(
-            [SwapInput(source=source, target=target.view, tone=options.tone) for target in targets.values()]
+        heads = [head for head, _ in targets.values()]
+        side = max(max(head.view.image.shape[:2]) for head in heads)
+        worn = shrunk(source.view, side)
+        swapped = dict(
+            zip(
+                targets,
+                await self.swap.many([SwapInput(source=worn, target=head.view, tone=options.tone) for head in heads]),
+                strict=True,
+            )
         )
-        for index, shown in zip(list(targets), map(shown_share, targets.values(), swapped), strict=True):
+        for index, (head, _) in targets.items():
+            shown = shown_share(head, swapped[index])
             if shown < LEAST_SHOWN:
                 reasons[index] = f"covered: expected at least {LEAST_SHOWN:.0%} of the face to be seen, got {shown:.0%}"
         require_one(reasons)
-        swapped = [face for index, face in zip(targets, swapped, strict=True) if reasons[index] is None]
         targets = {index: target for index, target in targets.items() if reasons[index] is None}
-        patches = [face.image for face in swapped]
-        patches = await self._made_up(patches, list(targets.values()), reference, options)
-        patches = await restored(patches, list(targets.values()), source, options.restore, self.restore)
-        image = photo
-        with step("paste"):
-            for target, face, patch in zip(targets.values(), swapped, patches, strict=True):
-                image = lay_back(image, patch, face.mask, target.cutting.matrix)
-        cosines = await self._cosines(patches, list(targets.values()), source)
-        found = dict(zip(targets, cosines, strict=True))
+        heads = [head for head, _ in targets.values()]
+        patches = [swapped[index].image for index in targets]
+        patches = await self._made_up(patches, heads, reference, options)
+        patches = await restored(patches, heads, source.view, options.restore, self.restore)
+        masks = [swapped[index].mask for index in targets]
+        after, image = await asyncio.gather(
+            self.identities([(patch, head.view.landmarks) for patch, head in zip(patches, heads, strict=True)]),
+            asyncio.to_thread(_paint, photo, heads, patches, masks),
+        )
+        cosines = {
+            index: (float(new @ source.look.embedding), float(new @ before))
+            for (index, (_, before)), new in zip(targets.items(), after, strict=True)
+        }
         return VirtualModelResult(
             image=image,
             faces=tuple(
-                FaceReport(
-                    index=index,
-                    box=_rounded(sight.face.box),
-                    cosine_to_source=found[index][0] if index in found else None,
-                    cosine_to_original=found[index][1] if index in found else None,
-                    skipped=reason,
-                )
+                _report(index, sight, reason, cosines.get(index))
                 for index, (sight, reason) in enumerate(zip(sights, reasons, strict=True))
             ),
             face=options.face,
@@ -153,9 +144,9 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
 
     async def _targets(
         self, photo: RGBImage, chosen: Literal["all"] | tuple[int, ...]
-    ) -> tuple[list[Sight], list[str | None], dict[int, Closeup]]:
+    ) -> tuple[list[Sight], list[str | None], dict[int, tuple[Closeup, Embedding]]]:
         """Everyone in the photo from left to right, why each is left alone, and those who are not."""
-        sights = await find(photo, self.detect, self.detect_small, self.landmarks)
+        sights = await find(photo, self.near, self.detect, self.mesh)
         if not sights:
             raise NoFace("expected a photo with at least one face, got one in which none was found")
         wanted = set(range(len(sights))) if chosen == "all" else set(chosen)
@@ -167,41 +158,28 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
         reasons = [skip_reason(sight, index in wanted) for index, sight in enumerate(sights)]
         kept = [index for index, reason in enumerate(reasons) if reason is None]
         require_one(reasons)
-        closeups = dict(zip(kept, await self._close_up(photo, [sights[i].face for i in kept]), strict=True))
-        for index, closeup in closeups.items():
+        targets = dict(zip(kept, await self._recognise(photo, [sights[i].face for i in kept]), strict=True))
+        for index, (closeup, _) in targets.items():
             reasons[index] = unfit_reason(closeup)
         require_one(reasons)
-        return sights, reasons, {index: closeup for index, closeup in closeups.items() if reasons[index] is None}
+        return sights, reasons, {index: target for index, target in targets.items() if reasons[index] is None}
 
-    async def _close_up(self, picture: RGBImage, faces: Sequence[Face]) -> list[Closeup]:
-        return await close_up(
-            picture, faces, self.landmarks, self.parse, margin=MARGIN, smallest=SMALLEST_CROP, largest=LARGEST_CROP
-        )
-
-    async def _source(self, seed: FaceSeed) -> FaceView:
-        """The virtual face; it is generated in place, so it needs no detector."""
-        image = await self.generate(seed)
-        side = image.shape[0] / 1024
-        # Where the FFHQ template puts face and eyes (Karras et al., CVPR 2019, arXiv:1812.04948).
-        template = Face(
-            box=Box(210 * side, 270 * side, 814 * side, 960 * side),
-            score=1.0,
-            eyes=np.array([[385, 480], [639, 480]], np.float32) * np.float32(side),
-        )
-        mesh, labels = await asyncio.gather(
-            self.landmarks(LandmarksInput(image=image, face=template)), self.parse(image)
-        )
-        return FaceView(image=image, landmarks=mesh.points, labels=labels)
+    async def _recognise(self, picture: RGBImage, faces: Sequence[Face]) -> list[tuple[Closeup, Embedding]]:
+        return await recognise(
+            picture, faces, self.mesh, self.parse, self.identify,
+            margin=MARGIN, smallest=SMALLEST_CROP, largest=LARGEST_CROP,
+        )  # fmt: skip
 
     async def _reference(self, makeup: RGBImage | None) -> FaceView | None:
         if makeup is None:
             return None
-        sights = await find(makeup, self.detect, self.detect_small, self.landmarks)
+        sights = await find(makeup, self.near, self.detect, self.mesh)
         sure = [sight.face for sight in sights if sight.sureness >= SURE]
         if not sure:
             raise NoFace("expected a make-up reference with a face, got one in which none was found")
         largest = max(sure, key=lambda face: face.box.area)
-        return (await self._close_up(makeup, [largest]))[0].view
+        ((closeup, _),) = await self._recognise(makeup, [largest])
+        return closeup.view
 
     async def _made_up(
         self,
@@ -212,13 +190,9 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
     ) -> list[RGBImage]:
         if reference is None:
             return patches
+        places = [outline(target.view.landmarks, 1.0) for target in targets]
         meshes, labels = await asyncio.gather(
-            self.landmarks.many(
-                [
-                    LandmarksInput(image=p, face=outline(t.view.landmarks, 1.0))
-                    for p, t in zip(patches, targets, strict=True)
-                ]
-            ),
+            self.mesh.many([LandmarksInput(image=p, face=f) for p, f in zip(patches, places, strict=True)]),
             self.parse.many(patches),
         )
         views = [
@@ -232,35 +206,23 @@ class VirtualModel(Graph[VirtualModelRequest, VirtualModelResult]):
             ]
         )
 
-    async def _meshes(self, patches: Sequence[RGBImage], targets: Sequence[Closeup]) -> list[FaceMesh]:
-        """Landmarks of the new faces, looked for where the old ones were."""
-        places = [outline(target.view.landmarks, 1.0) for target in targets]
-        return await self.landmarks.many(
-            [LandmarksInput(image=patch, face=face) for patch, face in zip(patches, places, strict=True)]
-        )
 
-    async def _cosines(
-        self, patches: Sequence[RGBImage], targets: Sequence[Closeup], source: FaceView
-    ) -> list[tuple[float, float]]:
-        """Of each new face: cosine to the virtual face, cosine to the face it replaced."""
-        meshes = await self.landmarks.many(
-            [
-                LandmarksInput(image=p, face=outline(t.view.landmarks, 1.0))
-                for p, t in zip(patches, targets, strict=True)
-            ]
-        )
-        count = len(patches)
-        embeddings = await self.embed.many(
-            [
-                IdentityInput(image=source.image, landmarks=source.landmarks),
-                *(IdentityInput(image=t.view.image, landmarks=t.view.landmarks) for t in targets),
-                *(IdentityInput(image=p, landmarks=m.points) for p, m in zip(patches, meshes, strict=True)),
-            ]
-        )
-        own, before, after = embeddings[0], embeddings[1 : 1 + count], embeddings[1 + count :]
-        return [
-            (round(float(new @ own), 4), round(float(new @ old), 4)) for old, new in zip(before, after, strict=True)
-        ]
+def _paint(photo: RGBImage, heads: Sequence[Closeup], patches: Sequence[RGBImage], masks: Sequence[Mask]) -> RGBImage:
+    """Every new face laid into the photo."""
+    for head, patch, mask in zip(heads, patches, masks, strict=True):
+        photo = lay_back(photo, patch, mask, head.cutting.matrix)
+    return photo
+
+
+def _report(index: int, sight: Sight, reason: str | None, cosines: tuple[float, float] | None) -> FaceReport:
+    to_source, to_original = (None, None) if cosines is None else (round(c, 4) for c in cosines)
+    return FaceReport(
+        index=index,
+        box=_rounded(sight.face.box),
+        cosine_to_source=to_source,
+        cosine_to_original=to_original,
+        skipped=reason,
+    )
 
 
 def _rounded(box: Box) -> tuple[float, float, float, float]:

@@ -6,7 +6,6 @@ import pytest
 from deployments.roles import FaceSeed
 from graphs.casting import OFFERED, Look, draw, load_cast, rank, yaw
 from graphs.face_exchange import FaceExchange
-from graphs.face_view import Cutting
 from graphs.local import LocalRunner
 from modiste.face_mesh import neutral
 from modiste.image import Embedding, Landmarks
@@ -55,8 +54,7 @@ def test_yaw_of_a_turned_head(degrees: float) -> None:
 
 class _Looks(FaceExchange[FaceSeed, Look]):
     async def __call__(self, request: FaceSeed) -> Look:
-        face = await self.virtual_face(request, 320)
-        return await self.looks(Cutting(face.view.image, np.eye(2, 3)), face.view.landmarks, face.view.labels)
+        return (await self.virtual_face(request)).look
 
 
 @pytest.mark.weights
