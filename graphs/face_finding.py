@@ -54,7 +54,8 @@ async def find(picture: RGBImage, near: Detect, small: Detect, mesh: Mesh) -> li
     What only the detector for near faces sees, and the mesh does not confirm, is no face. What the detector for
     small ones sees is kept: it knows heads from the side, too, on which no mesh fits.
     """
-    close, rest = await asyncio.gather(near(picture), small(picture))
+    # What takes longest is asked first: each call's departure holds up the next.
+    rest, close = await asyncio.gather(small(picture), near(picture))
     found: list[tuple[Face, bool]] = []
     for face, sure in sorted([*((f, True) for f in rest), *((f, False) for f in close)], key=lambda f: -f[0].score):
         twin = next((i for i, (other, _) in enumerate(found) if _same(face.box, other.box)), None)
@@ -88,7 +89,7 @@ async def close_up(
 ) -> list[Closeup]:
     """Cut each face out upright, and understand it there."""
     cuttings = _cut_upright(picture, faces, margin, smallest, largest)
-    meshes, labels = await asyncio.gather(_fit(faces, cuttings, mesh), parse.many([c.image for c in cuttings]))
+    labels, meshes = await asyncio.gather(parse.many([c.image for c in cuttings]), _fit(faces, cuttings, mesh))
     return _closeups(cuttings, meshes, labels)
 
 
@@ -112,7 +113,7 @@ async def recognise(
             [IdentityInput(image=c.image, landmarks=m.points) for c, m in zip(cuttings, meshes, strict=True)]
         )
 
-    (meshes, embeddings), labels = await asyncio.gather(fit_and_identify(), parse.many([c.image for c in cuttings]))
+    labels, (meshes, embeddings) = await asyncio.gather(parse.many([c.image for c in cuttings]), fit_and_identify())
     return list(zip(_closeups(cuttings, meshes, labels), embeddings, strict=True))
 
 
