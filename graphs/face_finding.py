@@ -64,12 +64,7 @@ async def find(picture: RGBImage, near: Detect, small: Detect, mesh: Mesh) -> li
         else:
             found[twin] = (found[twin][0], found[twin][1] or sure)
     cuttings = [cut_out(picture, f, margin=_FIRST_MARGIN, smallest=_FIRST_SIDE, largest=_FIRST_SIDE) for f, _ in found]
-    meshes = await mesh.many(
-        [
-            LandmarksInput(image=cutting.image, face=cutting.face_inward(face))
-            for (face, _), cutting in zip(found, cuttings, strict=True)
-        ]
-    )
+    meshes = await fit([face for face, _ in found], cuttings, mesh)
     sights = [
         Sight(
             # Where no mesh fits, its points say nothing about the place.
@@ -84,15 +79,6 @@ async def find(picture: RGBImage, near: Detect, small: Detect, mesh: Mesh) -> li
     return sorted(sights, key=lambda sight: sight.face.box.centre[0])
 
 
-async def close_up(
-    picture: RGBImage, faces: Sequence[Face], mesh: Mesh, parse: Parse, *, margin: float, smallest: int, largest: int
-) -> list[Closeup]:
-    """Cut each face out upright, and understand it there."""
-    cuttings = _cut_upright(picture, faces, margin, smallest, largest)
-    labels, meshes = await asyncio.gather(parse.many([c.image for c in cuttings]), _fit(faces, cuttings, mesh))
-    return _closeups(cuttings, meshes, labels)
-
-
 async def recognise(
     picture: RGBImage,
     faces: Sequence[Face],
@@ -104,37 +90,40 @@ async def recognise(
     smallest: int,
     largest: int,
 ) -> list[tuple[Closeup, Embedding]]:
-    """`close_up`, and who each face is: that takes the mesh alone, so it is found while the parsing still runs."""
-    cuttings = _cut_upright(picture, faces, margin, smallest, largest)
+    """Cut each face out upright, understand it there, and tell who it is.
+
+    Identity takes the mesh alone, so it is found while the parsing still runs.
+    """
+    cuttings = cut_upright(picture, faces, margin=margin, smallest=smallest, largest=largest)
+    images = [cutting.image for cutting in cuttings]
 
     async def fit_and_identify() -> tuple[list[FaceMesh], list[Embedding]]:
-        meshes = await _fit(faces, cuttings, mesh)
+        meshes = await fit(faces, cuttings, mesh)
         return meshes, await identify.many(
-            [IdentityInput(image=c.image, landmarks=m.points) for c, m in zip(cuttings, meshes, strict=True)]
+            [IdentityInput(image=image, landmarks=m.points) for image, m in zip(images, meshes, strict=True)]
         )
 
-    labels, (meshes, embeddings) = await asyncio.gather(parse.many([c.image for c in cuttings]), fit_and_identify())
-    return list(zip(_closeups(cuttings, meshes, labels), embeddings, strict=True))
+    labels, (meshes, embeddings) = await asyncio.gather(parse.many(images), fit_and_identify())
+    return [
+        (Closeup(cutting=c, view=FaceView(image=c.image, landmarks=m.points, labels=parts)), embedding)
+        for c, m, parts, embedding in zip(cuttings, meshes, labels, embeddings, strict=True)
+    ]
 
 
-def _cut_upright(picture: RGBImage, faces: Sequence[Face], margin: float, smallest: int, largest: int) -> list[Cutting]:
+def cut_upright(
+    picture: RGBImage, faces: Sequence[Face], *, margin: float, smallest: int, largest: int
+) -> list[Cutting]:
     return [cut_out(picture, face, margin=margin, smallest=smallest, largest=largest, upright=True) for face in faces]
 
 
-async def _fit(faces: Sequence[Face], cuttings: Sequence[Cutting], mesh: Mesh) -> list[FaceMesh]:
+async def fit(faces: Sequence[Face], cuttings: Sequence[Cutting], mesh: Mesh) -> list[FaceMesh]:
+    """The mesh of each face of a picture on its own crop, in the crop's coordinates."""
     return await mesh.many(
         [
             LandmarksInput(image=cutting.image, face=cutting.face_inward(face))
             for face, cutting in zip(faces, cuttings, strict=True)
         ]
     )
-
-
-def _closeups(cuttings: Sequence[Cutting], meshes: Sequence[FaceMesh], labels: Sequence[LabelMap]) -> list[Closeup]:
-    return [
-        Closeup(cutting=cutting, view=FaceView(image=cutting.image, landmarks=found.points, labels=parts))
-        for cutting, found, parts in zip(cuttings, meshes, labels, strict=True)
-    ]
 
 
 def _same(one: Box, other: Box) -> bool:

@@ -4,7 +4,8 @@ The head is found, set upright, measured from chin to crown and scaled to the fo
 with a line below the chin, laid over a suit with the neck painted into the collar, before a plain background.
 """
 
-from dataclasses import dataclass, field, replace
+import asyncio
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -14,13 +15,14 @@ from deployments.roles import (
     FaceDetection,
     FaceLandmarks,
     FaceParsing,
+    FaceView,
     Matting,
     SmallFaceDetection,
     SuitComposition,
     SuitInput,
 )
 from graphs.base import Graph, uses
-from graphs.face_finding import close_up, find
+from graphs.face_finding import Closeup, cut_upright, find, fit
 from graphs.id_format import Paper, Preset, layout, photo_format, pixels, print_sheet
 from graphs.id_portrait import Head, check, check_yaw, choose, measure, place, roll_of, settle
 from graphs.id_suits import Suit, SuitName, load_suit, suit_from
@@ -116,19 +118,12 @@ class IdPhoto(Graph[IdPhotoRequest, IdPhotoResult]):
         sights = await find(picture, self.detect, self.detect_small, self.landmarks)
         sight = choose(sights)
         check(picture, sight)
-        (closeup,) = await close_up(
-            picture,
-            [sight.face],
-            self.landmarks,
-            self.parse,
-            margin=VIEW_MARGIN,
-            smallest=VIEW_LEAST,
-            largest=VIEW_MOST,
-        )
-        check_yaw(closeup.view.landmarks)
-        matte = await self.matte(closeup.view.image)
-        labels = settle(closeup.view.labels, matte, closeup.view.landmarks)
-        closeup = replace(closeup, view=replace(closeup.view, labels=labels))
+        (cutting,) = cut_upright(picture, [sight.face], margin=VIEW_MARGIN, smallest=VIEW_LEAST, largest=VIEW_MOST)
+        (mesh,) = await fit([sight.face], [cutting], self.landmarks)
+        check_yaw(mesh.points)
+        labels, matte = await asyncio.gather(self.parse(cutting.image), self.matte(cutting.image))
+        labels = settle(labels, matte, mesh.points)
+        closeup = Closeup(cutting=cutting, view=FaceView(image=cutting.image, landmarks=mesh.points, labels=labels))
         head = measure(closeup)
 
         work_height = int(np.clip(height, WORK_LEAST, WORK_MOST))
