@@ -25,7 +25,7 @@ from graphs.stretch import Prepared, Scene, Stretch, beside, length_for, paste, 
 from graphs.tracking import Track
 from modiste.image import Landmarks, RGBImage
 from modiste.telemetry import progress, step
-from modiste.video import VideoReader, probe
+from modiste.video import Picture, VideoReader, probe
 from modiste.video_writer import VideoWriter
 
 _PARSE_SIDE = 320
@@ -104,10 +104,10 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
             searched = ahead(self.search(reader, request.options.interval), by=_SEARCHED_AHEAD)
             prepared = ahead(self._prepared(searched, parts, asked, request.options))
             async with aclosing(ahead(self._exchanged(prepared))) as done:
-                async for stretch, images in done:
+                async for stretch, pictures in done:
                     with step("encode"):
-                        await in_thread(write, writer, stretch, images)
-                    frames += len(images)
+                        await in_thread(write, writer, stretch, pictures)
+                    frames += len(pictures)
                     progress(frames / clip.frames)
         return AnonymizeVideoResult(
             video=VideoFile(target),
@@ -149,15 +149,15 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
 
     async def _exchanged(
         self, prepared: AsyncGenerator[Prepared, None]
-    ) -> AsyncGenerator[tuple[Stretch, list[RGBImage]], None]:
+    ) -> AsyncGenerator[tuple[Stretch, list[Picture]], None]:
         """The pictures with their new faces."""
         async with aclosing(prepared):
             async for ready in prepared:
                 swapped = await self.swap.many(ready.inputs)
                 with step("paste"):
-                    images = await in_thread(paste, ready, swapped)
-                await self._sample(ready.stretch.images, images, ready.scenes)
-                yield ready.stretch, images
+                    pictures = await in_thread(paste, ready, swapped)
+                await self._sample(ready.stretch.pictures, pictures, ready.scenes)
+                yield ready.stretch, pictures
 
     async def _cast(self, stretch: Stretch, parts: dict[int, Part], asked: Sequence[FaceSeed], seed: int) -> None:
         """Find a virtual face for everybody who is new."""
@@ -212,13 +212,13 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
         for number, view in zip(wanted, views, strict=True):
             parts[number].remember(view)
 
-    async def _sample(self, before: list[RGBImage], after: list[RGBImage], scenes: Sequence[Scene]) -> None:
+    async def _sample(self, before: list[Picture], after: list[Picture], scenes: Sequence[Scene]) -> None:
         """Measure now and then who each person is taken for, before and after."""
         chosen: dict[int, Scene] = {}
         for scene in scenes:
             if scene.part.wants_sample(scene.frame):
                 chosen.setdefault(scene.part.track, scene)
-        faces = [(images[s.index], s.points) for s in chosen.values() for images in (before, after)]
+        faces = [(shown[s.index].image, s.points) for s in chosen.values() for shown in (before, after)]
         found = await self.identities(faces)
         for i, scene in enumerate(chosen.values()):
             scene.part.before.append(found[2 * i])

@@ -17,6 +17,7 @@ from graphs.face_tracks import FaceTracker
 from graphs.face_view import Cutting, cut_out
 from graphs.impersonation import Part
 from graphs.tracking import Sighting, Track
+from modiste.geometry import Box, bounding_box, invert, transform
 from modiste.image import Landmarks, Mask, RGBImage
 from modiste.video import Picture
 from modiste.video_writer import VideoWriter
@@ -32,6 +33,8 @@ _FURTHEST_TURN = 50.0
 _SOURCE_SIDES = (192, 256, 384, 512, 768, 1024)
 _MARGIN, _LARGEST_SWAP = 1.45, 512
 """Side of the crop that is swapped: over the size of the face, and at most, pixels."""
+_MOSAIC_REACH = 1.5
+"""No mosaic reaches further than this, over the size of the face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,12 @@ class Stretch:
     people: list[list[tuple[Track, Sighting]]] = field(default_factory=list)
 
     @property
+    def pictures(self) -> list[Picture]:
+        return [part for part in self.parts if isinstance(part, Picture)]
+
+    @property
     def images(self) -> list[RGBImage]:
-        return [part.image for part in self.parts if isinstance(part, Picture)]
+        return [picture.image for picture in self.pictures]
 
     def image(self, frame: int) -> RGBImage:
         return self.images[frame - self.start]
@@ -116,10 +123,12 @@ def beside(video: VideoFile) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """images: with a mosaic where a face cannot be swapped; inputs: what the swap needs, one for each scene"""
+    """images: with a mosaic where a face cannot be swapped; changed: where in each image; inputs: what the swap needs,
+    one for each scene"""
 
     stretch: Stretch
     images: list[RGBImage]
+    changed: list[list[Box]]
     scenes: list[Scene]
     inputs: list[SwapInput]
 
@@ -130,6 +139,7 @@ def prepare(stretch: Stretch, parts: dict[int, Part], skin: str, *, hide: bool) 
     skin: as the options have it
     """
     images, scenes = list(stretch.images), []
+    changed: list[list[Box]] = [[] for _ in images]
     for index, people in enumerate(stretch.people):
         frame = stretch.start + index
         for track, sighting in people:
@@ -139,13 +149,15 @@ def prepare(stretch: Stretch, parts: dict[int, Part], skin: str, *, hide: bool) 
                 face = face_from_landmarks(sighting.points)
                 crop = cut_out(images[index], face, margin=_MARGIN, smallest=48, largest=_LARGEST_SWAP)
                 scenes.append(Scene(frame, index, part, sighting.points, crop))
+                changed[index].append(_reach(crop))
                 part.swapped += 1
             elif hide:
                 images[index] = mosaic(images[index], sighting.face)
+                changed[index].append(sighting.face.box.scaled(_MOSAIC_REACH))
                 part.mosaic += 1
             else:
                 part.kept += 1
-    return Prepared(stretch, images, scenes, [_swap_input(scene, skin) for scene in scenes])
+    return Prepared(stretch, images, changed, scenes, [_swap_input(scene, skin) for scene in scenes])
 
 
 def _swap_input(scene: Scene, skin: str) -> SwapInput:
@@ -160,7 +172,7 @@ def _swap_input(scene: Scene, skin: str) -> SwapInput:
     return SwapInput(source=face.view, target=target, quality="fast")
 
 
-def paste(ready: Prepared, swapped: Sequence[SwappedFace]) -> list[RGBImage]:
+def paste(ready: Prepared, swapped: Sequence[SwappedFace]) -> list[Picture]:
     """The pictures with the swapped faces laid into them."""
     images = list(ready.images)
     for scene, before, face in zip(ready.scenes, ready.inputs, swapped, strict=True):
@@ -169,14 +181,24 @@ def paste(ready: Prepared, swapped: Sequence[SwappedFace]) -> list[RGBImage]:
             changed = (before.target.image != scene.crop.image).any(axis=2)
             mask = Mask(np.where(changed, 255, mask).astype(np.uint8))
         images[scene.index] = lay_back(images[scene.index], face.image, mask, scene.crop.matrix)
-    return images
+    return [
+        picture.repainted(image, boxes)
+        for picture, image, boxes in zip(ready.stretch.pictures, images, ready.changed, strict=True)
+    ]
 
 
-def write(writer: VideoWriter, stretch: Stretch, images: Sequence[RGBImage]) -> None:
+def _reach(crop: Cutting) -> Box:
+    """Where in the picture a crop lies, and a pixel around."""
+    height, width = crop.image.shape[:2]
+    corners = np.array([[-1, -1], [width, -1], [width, height], [-1, height]], np.float32)
+    return bounding_box(transform(corners, invert(crop.matrix))).shifted(0.5, 0.5)
+
+
+def write(writer: VideoWriter, stretch: Stretch, pictures: Sequence[Picture]) -> None:
     """Encode the pictures, and copy the sound between them."""
-    remaining = iter(images)
+    remaining = iter(pictures)
     for part in stretch.parts:
         if isinstance(part, Picture):
-            writer.write(replace(part, image=next(remaining)))
+            writer.write(next(remaining))
         else:
             writer.copy(part)

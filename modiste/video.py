@@ -5,8 +5,8 @@ open the file at all (no playlists, no references to other files), and size, pix
 checked before any picture but the first is decoded. Memory does not grow with the clip's length.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from modiste.errors import BrokenFile, EmptyVideo, FileTooLarge, TooManyPixels, UnsupportedType
+from modiste.geometry import Box
 from modiste.image import RGBImage
+from modiste.planes import Colours, Plane, Planes
 from modiste.settings import settings
 
 VideoContainer = Literal["mp4", "mov", "webm"]
@@ -34,8 +36,9 @@ VIDEO_MEDIA_TYPES: dict[VideoContainer, str] = {
 }
 CODECS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "av1")
 _STILL_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
-_EXACT = 2 | 0x40000 | 0x2000
-"""libswscale's bilinear, accurate rounding, full chroma: its fastest way that does not darken pictures by a level."""
+_EXACT = 2 | 0x40000
+"""libswscale's bilinear, accurate rounding: its fastest way that does not darken pictures by a level."""
+_STORED = ("yuv420p", "yuvj420p")
 _DEMUXERS: dict[VideoContainer, str] = {"mp4": "mov", "mov": "mov", "webm": "matroska"}
 
 
@@ -47,10 +50,10 @@ class Orientation:
     mirror_rows: bool = False
     mirror_columns: bool = False
 
-    def apply(self, image: RGBImage) -> RGBImage:
-        turned = image.transpose(1, 0, 2) if self.exchange else image[:]
+    def apply(self, plane: Plane) -> Plane:
+        turned = plane.swapaxes(0, 1) if self.exchange else plane
         rows, columns = (slice(None, None, -1 if m else 1) for m in (self.mirror_rows, self.mirror_columns))
-        return RGBImage(np.ascontiguousarray(turned[rows, columns]))
+        return np.ascontiguousarray(turned[rows, columns])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +76,17 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One upright frame. pts, duration: in units of the clip's time base."""
+    """One upright frame. image: as it was read; planes: as it is stored, and will be written; pts, duration: in units
+    of the clip's time base."""
 
     image: RGBImage
+    planes: Planes
     pts: int
     duration: int
+
+    def repainted(self, image: RGBImage, boxes: Sequence[Box]) -> "Picture":
+        """With what `image` shows inside the boxes; elsewhere it is not encoded from RGB, but left as it was stored."""
+        return replace(self, image=image, planes=self.planes.repainted(image, boxes))
 
 
 def sniff_container(head: bytes) -> VideoContainer | None:
@@ -197,9 +206,24 @@ class VideoReader:
                         yield cast("Packet[AudioStream]", packet)
                     continue
                 for frame in self.video.decode(packet):
-                    yield _picture(frame)
+                    yield self._picture(frame)
         except av.error.FFmpegError as error:
             raise BrokenFile(f"expected a whole video, but decoding stopped: {error.strerror}") from error
+
+    def _picture(self, frame: VideoFrame) -> Picture:
+        if frame.pts is None:
+            raise BrokenFile("expected a video whose frames say when they are shown, got one that does not")
+        pts, duration, context = frame.pts, frame.duration or 0, self.video.codec_context
+        upright = _orientation(frame)
+        if frame.format.name not in _STORED:
+            of = context.color_range
+            frame = frame.reformat(format="yuv420p", interpolation=_EXACT, src_color_range=of, dst_color_range=of)
+        y, u, v = (
+            upright.apply(np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, -1)[:, : plane.width])
+            for plane in frame.planes
+        )
+        planes = Planes(y, u, v, Colours(context.colorspace, context.color_range))
+        return Picture(planes.rgb(), planes, pts, duration)
 
     def close(self) -> None:
         self.container.close()
@@ -211,13 +235,6 @@ class VideoReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _picture(frame: VideoFrame) -> Picture:
-    if frame.pts is None:
-        raise BrokenFile("expected a video whose frames say when they are shown, got one that does not")
-    image = RGBImage(np.asarray(frame.to_ndarray(format="rgb24", interpolation=_EXACT), dtype=np.uint8))
-    return Picture(_orientation(frame).apply(image), frame.pts, frame.duration or 0)
 
 
 def _orientation(frame: VideoFrame) -> Orientation:

@@ -17,7 +17,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from modiste.image import RGBImage
+from modiste.planes import Plane
 from modiste.video import Picture, VideoReader
 
 # Without B-frames an mp4 sample lasts exactly as long as its picture is shown: the length is kept to the tick.
@@ -53,15 +53,16 @@ class VideoWriter:
         context.time_base = like.time_base
         context.color_range, context.colorspace = source.color_range, source.colorspace
         context.color_primaries, context.color_trc = source.color_primaries, source.color_trc
-        self._matrix = source.colorspace
         self._sound = {s.index: self._container.add_stream_from_template(s) for s in like.sound}
         self._time_base = like.time_base
         self._durations: dict[int, int] = {}
 
     def write(self, picture: Picture) -> None:
         """Encode one upright picture; they come in the order they are shown."""
-        frame = VideoFrame.from_ndarray(_even(picture.image), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=self._matrix, dst_color_range=self._stream.color_range)
+        planes = [_even(picture.planes.y), picture.planes.u, picture.planes.v]
+        stored = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, planes[0].shape[1])
+        frame = VideoFrame.from_ndarray(stored, format="yuv420p")
+        frame.colorspace, frame.color_range = self._stream.colorspace, self._stream.color_range
         frame.pts, frame.time_base = picture.pts, self._time_base
         self._durations[picture.pts] = picture.duration
         self._mux(self._stream.encode(frame))
@@ -92,9 +93,9 @@ class VideoWriter:
             self._side.unlink(missing_ok=True)
 
 
-def _even(image: RGBImage) -> RGBImage:
+def _even(plane: Plane) -> Plane:
     """Colour is stored at half size, which needs even sides: odd ones repeat their last row or column."""
-    height, width = image.shape[:2]
+    height, width = plane.shape
     if height % 2 == 0 and width % 2 == 0:
-        return image
-    return RGBImage(np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
+        return plane
+    return np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
