@@ -47,7 +47,7 @@ engines: $(VENV)/serve ## build the engines for this machine
 	$(BIN)/python -m compile build
 
 models: $(VENV)/serve ## write docs/models.md from the specs
-	$(BIN)/python -m deployments > docs/models.md
+	$(BIN)/python -m deployments models > docs/models.md
 
 lock: ## pin the dependencies of pyproject.toml again
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools

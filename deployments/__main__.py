@@ -1,8 +1,12 @@
-"""`python -m deployments`: docs/models.md, written from the specs and the manifest."""
+"""`python -m deployments models | parity`."""
 
 import sys
+from pathlib import Path
 
+import typer
 from jinja2 import Template
+from rich.console import Console
+from rich.table import Table
 
 from deployments import EDITIONS, model_class
 from weights.manifest import digest, load_manifest
@@ -27,7 +31,12 @@ Written by `make models` from `deployments/*/model.py` and `weights/manifest.tom
 )
 
 
-def main() -> None:
+main = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+
+@main.command()
+def models() -> None:
+    """docs/models.md, written from the specs and the manifest."""
     manifest = load_manifest()
     rows, engines = [], []
     for role, model in EDITIONS["default"].items():
@@ -55,6 +64,24 @@ def main() -> None:
                 }
             )
     sys.stdout.write(PAGE.render(edition="default", rows=rows, engines=engines) + "\n")
+
+
+@main.command()
+def parity(folder: Path, model: str | None = typer.Option(None, help="id of one network or procedure")) -> None:
+    """Every parity kit in a folder against our networks; exit 1 on any miss. Needs the torch environment."""
+    from deployments.parity import check_folder
+
+    table = Table("kit", "network", "worst", "output", "tolerance", "s", "missed")
+    missed = False
+    for row in check_folder(folder, model):
+        missed |= row.missed is not None
+        table.add_row(
+            row.kit, row.network or "-", "-" if row.worst is None else f"{row.worst:.1e}", row.output or "-",
+            f"{row.tolerance:.0e}", f"{row.seconds:.1f}", row.missed or "",
+        )  # fmt: skip
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if missed or not table.rows:
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""The published networks that models of the `paper` edition run, each as its official checkpoint has it.
+
+A checkpoint says which network it belongs to by its keys and shapes, so nothing depends on the names of files.
+Networks need torch and are imported only where they are built: for export and for parity.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from compile.kit import Arrays, Shapes
+
+Module = Any
+"""torch.nn.Module"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How a published network is recognised, built and run.
+
+    knows:   whether a checkpoint with these keys and shapes is this network's
+    build:   (shapes, arch) -> the network in evaluation mode, its state-dict with exactly these keys, shapes and order.
+             Sizes come from the shapes; arch holds the reference's constructor arguments and may be empty: only what
+             no shape tells is looked up there, with the official value as default
+    outputs: (network, feeds as float32 tensors by name, arch) -> every output that kits ask for, by their names
+    """
+
+    knows: Callable[[Shapes], bool]
+    build: Callable[[Shapes, Mapping[str, Any]], Module]
+    outputs: Callable[[Module, Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Procedure:
+    """Pre- or post-processing of a published model, with what the reference gave for stored inputs.
+
+    knows:    whether a kit with arrays of these names is about it
+    reproduce: arrays -> worst difference of each result, over the largest value of the reference's
+    """
+
+    knows: Callable[[frozenset[str]], bool]
+    reproduce: Callable[[Arrays], Mapping[str, float]]
+
+
+NETWORKS: Mapping[str, str] = {
+    "arcface_iresnet": "deployments.arcface.network:IRESNET",
+}
+"""id -> "module:NAME" of its `Network`; the first that knows a checkpoint takes it."""
+
+PROCEDURES: Mapping[str, str] = {}
+"""id -> "module:NAME" of its `Procedure`."""
+
+
+def network(identifier: str) -> Network:
+    found = _named(NETWORKS[identifier])
+    assert isinstance(found, Network)
+    return found
+
+
+def procedure(identifier: str) -> Procedure:
+    found = _named(PROCEDURES[identifier])
+    assert isinstance(found, Procedure)
+    return found
+
+
+def recognise(shapes: Shapes) -> str | None:
+    """The network that a checkpoint belongs to; None where nobody knows it.
+
+    shapes: key -> shape, without wrappers such as "module." or "state_dict"
+    """
+    return next((identifier for identifier in NETWORKS if network(identifier).knows(shapes)), None)
+
+
+def _named(path: str) -> object:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
