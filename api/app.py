@@ -32,8 +32,8 @@ APPLICATION = "modiste"
 OBJECT_STORE_BYTES = 512_000_000
 """Pictures in flight between processes; a 40 megapixel picture takes 120 MB."""
 INLINE_BYTES = 1_000_000
-"""Crops of faces travel inside the call up to this size, not through the object store: a millisecond or two less
-each way. Larger pictures travel faster through the store."""
+"""Up to this size crops of faces travel inside the call, which is quicker; larger pictures are quicker through the
+object store (`loadtests/hops.py`)."""
 
 
 class AlreadyServing(ModisteError):

@@ -37,7 +37,7 @@ def take(seed: FaceSeed) -> VirtualFace | None:
     """A face that was kept; None where it was not."""
     path = _path(seed)
     try:
-        with np.load(path) as kept:
+        with path.open("rb") as file, np.load(file) as kept:
             image, points, labels = kept["image"], kept["landmarks"], kept["labels"]
             look = Look(tone=kept["tone"], yaw=float(kept["yaw"]), embedding=Embedding(kept["embedding"]))
         path.touch()

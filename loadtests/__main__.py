@@ -15,7 +15,7 @@ import typer
 from jinja2 import Environment, FileSystemLoader
 from rich.console import Console
 
-from loadtests import anonymize_against_deface, overhead, server
+from loadtests import anonymize_against_deface, hops, overhead, server
 
 ROOT = Path(__file__).resolve().parent.parent
 console = Console(stderr=True)
@@ -47,7 +47,9 @@ def main(
         console.rule("server")
         measured["server"] = server.measure(Path(scratch) / "state")
     console.rule("overhead of HTTP and Ray Serve")
-    measured["overhead"] = overhead.measure(runs=5)
+    measured["overhead"] = overhead.measure(runs=15)
+    console.rule("one call between processes")
+    measured["hops"] = hops.measure()
     console.rule("anonymize against deface")
     measured["anonymize"] = anonymize_against_deface.measure()
     write(measured)
