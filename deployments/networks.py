@@ -45,6 +45,12 @@ class Procedure:
 
 NETWORKS: Mapping[str, str] = {
     "arcface_iresnet": "deployments.arcface.network:IRESNET",
+    "aei_ghost": "deployments.faceshifter.network:GHOST",
+    "aei_mindslab": "deployments.faceshifter.network:MINDSLAB",
+    "aei_taotaonice": "deployments.faceshifter.network:TAOTAONICE",
+    "hear_mindslab": "deployments.faceshifter.network:HEAR_MINDSLAB",
+    "hear_taotaonice": "deployments.faceshifter.network:HEAR_TAOTAONICE",
+    "stylegan2_rosinality": "deployments.stylegan2_rosinality.network:ROSINALITY",
 }
 """id -> "module:NAME" of its `Network`; the first that knows a checkpoint takes it."""
 
