@@ -76,5 +76,5 @@ $(VENV)/dev: requirements/dev.lock $(VENV)/serve
 $(TORCH)/ready: $(VENV)/serve
 	$(PYTHON) -m venv $(TORCH)
 	$(BIN)/python -c '$(PURELIB)' > $$($(TORCH)/bin/python -c '$(PURELIB)')/serving.pth
-	$(TORCH)/bin/python -m pip install --quiet torch==2.13.0
+	$(TORCH)/bin/python -m pip install --quiet --no-build-isolation --editable '.[torch]'
 	@touch $@
