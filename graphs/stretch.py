@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.packet import Packet
 
-_BYTES, _LONGEST = 32_000_000, 24
-"""A stretch has 24 frames, or fewer where frames are large."""
+_BYTES, _LONGEST = 32_000_000, 12
+"""A stretch has 12 frames, or fewer where frames are large."""
 _FURTHEST_TURN = 50.0
 """Degrees a head may be turned to the side: beyond, there is hardly a face to put another one on."""
 _SOURCE_SIDES = (192, 256, 384, 512, 768, 1024)
-_MARGIN, _LARGEST_SWAP = 1.45, 512
-"""Side of the crop that is swapped: over the size of the face, and at most, pixels."""
+_MARGIN, _SKIN_MARGIN, _LARGEST_SWAP = 1.2, 1.45, 512
+"""Side of the crop that is swapped: over the size of the face, likewise where ears and neck are recoloured, and at
+most, pixels."""
 _MOSAIC_REACH = 1.5
 """No mosaic reaches further than this, over the size of the face."""
 
@@ -138,6 +139,7 @@ def prepare(stretch: Stretch, parts: dict[int, Part], skin: str, *, hide: bool) 
 
     skin: as the options have it
     """
+    margin = _MARGIN if skin == "target" else _SKIN_MARGIN
     images, scenes = list(stretch.images), []
     changed: list[list[Box]] = [[] for _ in images]
     for index, people in enumerate(stretch.people):
@@ -147,7 +149,7 @@ def prepare(stretch: Stretch, parts: dict[int, Part], skin: str, *, hide: bool) 
             part.first, part.last = min(part.first, frame), max(part.last, frame)
             if part.face is not None and sighting.points is not None and can_be_swapped(sighting):
                 face = face_from_landmarks(sighting.points)
-                crop = cut_out(images[index], face, margin=_MARGIN, smallest=48, largest=_LARGEST_SWAP)
+                crop = cut_out(images[index], face, margin=margin, smallest=48, largest=_LARGEST_SWAP)
                 scenes.append(Scene(frame, index, part, sighting.points, crop))
                 changed[index].append(_reach(crop))
                 part.swapped += 1

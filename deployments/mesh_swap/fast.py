@@ -34,8 +34,9 @@ from modiste.image import Mask, RGBImage
 from modiste.labels import FacePart as F
 from modiste.mesh_warp import inverse_map, shrunk
 
-SMALL = 96
+SMALL = 80
 """Side of the reduced picture, pixels."""
+_MEAN = np.full((1, 3), 1 / 3, np.float32)
 _LIGHT_REACH, _CAST_REACH = 0.13, 0.35
 """Blur (sigma) of the light and of its colour, in widths of the face."""
 _LIGHT_LIMIT, _CAST_LIMIT = 0.7, 0.12
@@ -141,16 +142,16 @@ def swapped(ready: Prepared, x: SwapInput) -> SwappedFace:
             lids = cv2.dilate(region.polygon(mesh, eye, shape), None, iterations=max(1, round(face_width * 0.05)))
             own = np.maximum(own, cv2.GaussianBlur(lids, (0, 0), face_width * 0.02) * np.float32(how / 255))
     gain = _gain(face, image, skin.astype(np.float32), face_width, x.tone)
-    gain *= _lip_gain(face * gain, image, mouth.lips(mesh, shape, face_width))
+    _colour_lips(gain, face, image, mouth.lips(mesh, shape, face_width))
 
     full = (width, height)
     bent = cv2.remap(ready.image, cv2.resize(where, full), None, cv2.INTER_LINEAR,
                      borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
-    share = cv2.resize(alpha * (1 - own), full)[..., None]
-    lit = bent.astype(np.float32) * cv2.resize(gain, full)
-    mixed = target.image + (np.minimum(lit, 255) - target.image) * share
+    lit = cv2.multiply(bent, cv2.resize(gain, full), dtype=cv2.CV_8U)
+    share = cv2.resize(alpha * (1 - own), full)
+    mixed = cv2.blendLinear(lit, target.image, share, 1 - share)
     mask = cv2.resize(np.rint(edge * 255).astype(np.uint8), full)
-    return SwappedFace(image=RGBImage(np.rint(mixed).astype(np.uint8)), mask=Mask(mask))
+    return SwappedFace(image=RGBImage(np.asarray(mixed, np.uint8)), mask=Mask(mask))
 
 
 def _rise(depth: NDArray[np.float32], width: float) -> NDArray[np.float32]:
@@ -176,23 +177,27 @@ def _gain(
     difference = theirs - ours
     mean = (difference * known[..., None]).sum(axis=(0, 1)) / total
     difference -= mean
-    light = _smooth(difference.mean(axis=2), known, _LIGHT_REACH * width / 2)[..., None]
+    light = _smooth(cv2.transform(difference, _MEAN), known, _LIGHT_REACH * width / 2)[..., None]
     cast = _smooth(difference, known, _CAST_REACH * width / 2)
-    cast -= cast.mean(axis=2, keepdims=True)
+    cast -= cv2.transform(cast, _MEAN)[..., None]
     change = _LIGHT_LIMIT * np.tanh(light / _LIGHT_LIMIT) + _CAST_LIMIT * np.tanh(cast / _CAST_LIMIT)
     gain: NDArray[np.float32] = cv2.resize(np.exp(np.float32(tone) * mean + change), size)
     return gain
 
 
-def _lip_gain(face: NDArray[np.float32], image: NDArray[np.uint8], lips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lips most of the way to the colour of the target's own, which lie in the same place. face: 0-255"""
-    total = float(lips.sum())
+def _colour_lips(
+    gain: NDArray[np.float32], face: NDArray[np.uint8], image: NDArray[np.uint8], lips: NDArray[np.float32]
+) -> None:
+    """Change the gain so that lips get most of the way to the colour of the target's own, in the same place."""
+    where = lips > 0.01
+    share = lips[where][:, None]
+    total = float(share.sum())
     if total < 10:
-        return np.ones(face.shape, np.float32)
-    difference = np.log(image.astype(np.float32) / 255 + _FLOOR) - np.log(np.minimum(face, 255) / 255 + _FLOOR)
-    mean = (difference * lips[..., None]).sum(axis=(0, 1)) / total
-    gain: NDArray[np.float32] = np.exp(_LIPS_OF_TARGET * _LIP_LIMIT * np.tanh(mean / _LIP_LIMIT) * lips[..., None])
-    return gain
+        return
+    ours = np.minimum(face[where] * gain[where], 255)
+    difference = np.log(image[where] / np.float32(255) + _FLOOR) - np.log(ours / 255 + _FLOOR)
+    mean = (difference * share).sum(axis=0) / total
+    gain[where] *= np.exp(_LIPS_OF_TARGET * _LIP_LIMIT * np.tanh(mean / _LIP_LIMIT) * share)
 
 
 def _smooth(values: NDArray[np.float32], known: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
