@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from deployments.roles import FaceSeed, face_from_landmarks
+from deployments.roles import FaceSeed, SwappedFace, face_from_landmarks
 from graphs.base import VideoFile
 from graphs.casting import STRANGER, draw, load_cast, rank
 from graphs.face_exchange import HEAD_MARGIN, AnonymizeOptions, FaceExchange, asked_faces
@@ -38,7 +38,7 @@ _BRIEF = 3
 class AnonymizeVideoOptions(AnonymizeOptions):
     """As for a picture, and how often the detector looks."""
 
-    interval: int = Field(default=12, ge=1, le=24, description="frames from one look of the face detector to the next")
+    interval: int = Field(default=12, ge=1, le=12, description="frames from one look of the face detector to the next")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,8 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
         with VideoReader(request.video) as reader, VideoWriter(target, reader) as writer:
             searched = ahead(self.search(reader, request.options.interval), by=_SEARCHED_AHEAD)
             prepared = ahead(self._prepared(searched, parts, asked, request.options))
-            async with aclosing(ahead(self._exchanged(prepared))) as done:
+            swapped = ahead(self._swapped(prepared))
+            async with aclosing(ahead(self._pasted(swapped))) as done:
                 async for stretch, pictures in done:
                     with step("encode"):
                         await in_thread(write, writer, stretch, pictures)
@@ -119,19 +120,26 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
         """Decode and search; each stretch is given out when the one after it has been searched too."""
         length = length_for(reader.first.image)
         tracker = FaceTracker(self.detect.many, self.mesh.many, face_from_landmarks, min(interval, length))
-        source = reader.parts()
         held: Stretch | None = None
+        async with aclosing(ahead(self._taken(reader, length))) as taken:
+            async for coming in taken:
+                if coming.images:
+                    await tracker.look(coming.images)
+                if held is not None:
+                    yield held.with_people(tracker)
+                    tracker.forget(held.start + len(held.images))
+                held = coming if held is None else coming.after(held)
+        if held is not None:
+            yield held.with_people(tracker)
+
+    async def _taken(self, reader: VideoReader, length: int) -> AsyncGenerator[Stretch, None]:
+        source = reader.parts()
         more = True
-        while more or held is not None:
+        while more:
             with step("decode"):
-                coming = await in_thread(take, source, length) if more else None
-            if coming is not None and coming.images:
-                await tracker.look(coming.images)
-            more = coming is not None and len(coming.images) == length
-            if held is not None:
-                yield held.with_people(tracker)
-                tracker.forget(held.start + len(held.images))
-            held = coming if coming is None or held is None else coming.after(held)
+                stretch = await in_thread(take, source, length)
+            yield stretch
+            more = len(stretch.images) == length
 
     async def _prepared(
         self,
@@ -147,15 +155,21 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
                 await self._parse_heads(stretch, parts)
                 yield await in_thread(prepare, stretch, parts, options.skin, hide=options.unswappable == "mosaic")
 
-    async def _exchanged(
+    async def _swapped(
         self, prepared: AsyncGenerator[Prepared, None]
-    ) -> AsyncGenerator[tuple[Stretch, list[Picture]], None]:
-        """The pictures with their new faces."""
+    ) -> AsyncGenerator[tuple[Prepared, list[SwappedFace]], None]:
         async with aclosing(prepared):
             async for ready in prepared:
-                swapped = await self.swap.many(ready.inputs)
+                yield ready, await self.swap.many(ready.inputs)
+
+    async def _pasted(
+        self, swapped: AsyncGenerator[tuple[Prepared, list[SwappedFace]], None]
+    ) -> AsyncGenerator[tuple[Stretch, list[Picture]], None]:
+        """The pictures with their new faces."""
+        async with aclosing(swapped):
+            async for ready, faces in swapped:
                 with step("paste"):
-                    pictures = await in_thread(paste, ready, swapped)
+                    pictures = await in_thread(paste, ready, faces)
                 await self._sample(ready.stretch.pictures, pictures, ready.scenes)
                 yield ready.stretch, pictures
 
