@@ -46,11 +46,17 @@ class Procedure:
 NETWORKS: Mapping[str, str] = {
     "arcface_iresnet": "deployments.arcface.network:IRESNET",
     "aei_ghost": "deployments.faceshifter.network:GHOST",
-    "aei_mindslab": "deployments.faceshifter.network:MINDSLAB",
-    "aei_taotaonice": "deployments.faceshifter.network:TAOTAONICE",
     "hear_mindslab": "deployments.faceshifter.network:HEAR_MINDSLAB",
     "hear_taotaonice": "deployments.faceshifter.network:HEAR_TAOTAONICE",
+    "aei_mindslab": "deployments.faceshifter.network:MINDSLAB",
+    "aei_taotaonice": "deployments.faceshifter.network:TAOTAONICE",
+    "graphonomy": "deployments.graphonomy.network:GRAPHONOMY",
+    "isnet": "deployments.isnet.network:ISNET",
+    "retinaface": "deployments.retinaface.network:RETINAFACE",
+    "stylegan2_ada": "deployments.stylegan2_ada.network:ADA",
     "stylegan2_rosinality": "deployments.stylegan2_rosinality.network:ROSINALITY",
+    "u2net": "deployments.u2net.network:SALIENCY",
+    "cloth_u2net": "deployments.u2net.network:GARMENTS",
 }
 """id -> "module:NAME" of its `Network`; the first that knows a checkpoint takes it."""
 
