@@ -45,6 +45,8 @@ class Procedure:
 
 NETWORKS: Mapping[str, str] = {
     "arcface_iresnet": "deployments.arcface.network:IRESNET",
+    "bisenet_r18": "deployments.bisenet_r18.network:BISENET",
+    "dexined": "deployments.dexined.network:DEXINED",
     "aei_ghost": "deployments.faceshifter.network:GHOST",
     "hear_mindslab": "deployments.faceshifter.network:HEAR_MINDSLAB",
     "hear_taotaonice": "deployments.faceshifter.network:HEAR_TAOTAONICE",
@@ -52,13 +54,16 @@ NETWORKS: Mapping[str, str] = {
     "aei_taotaonice": "deployments.faceshifter.network:TAOTAONICE",
     "graphonomy": "deployments.graphonomy.network:GRAPHONOMY",
     "isnet": "deployments.isnet.network:ISNET",
+    "ldc_b4": "deployments.ldc.network:LDC_B4",
     "modnet": "deployments.modnet.network:MODNET",
+    "pix2pix_unet256": "deployments.pix2pix_unet.network:UNET",
     "retinaface": "deployments.retinaface.network:RETINAFACE",
     "schp": "deployments.schp.network:PARSER",
     "stylegan2_ada": "deployments.stylegan2_ada.network:ADA",
     "stylegan2_rosinality": "deployments.stylegan2_rosinality.network:ROSINALITY",
-    "u2net": "deployments.u2net.network:SALIENCY",
+    "teed": "deployments.teed.network:TEED_NETWORK",
     "cloth_u2net": "deployments.u2net.network:GARMENTS",
+    "u2net": "deployments.u2net.network:SALIENCY",
 }
 """id -> "module:NAME" of its `Network`; the first that knows a checkpoint takes it."""
 
