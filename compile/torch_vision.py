@@ -5,6 +5,8 @@ importing it fails, because it describes two operators that then nobody has decl
 picture transforms from it (timm, open_clip, transformers, diffusers) fails with it.
 """
 
+from importlib import import_module
+
 import torch
 
 _DECLARED: list[object] = []  # torch forgets the declarations of a library that is garbage
@@ -16,10 +18,10 @@ def make_importable() -> None:
     To be called before timm, open_clip, segmentation_models_pytorch, transformers or diffusers are imported.
     """
     try:
-        import torchvision
+        import_module("torchvision")
     except RuntimeError:
         library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _DECLARED.append(library)
-        import torchvision
+        import_module("torchvision")

@@ -45,7 +45,9 @@ class Procedure:
 
 NETWORKS: Mapping[str, str] = {
     "arcface_iresnet": "deployments.arcface.network:IRESNET",
+    "beautygan": "deployments.beautygan.network:BEAUTYGAN",
     "bisenet_r18": "deployments.bisenet_r18.network:BISENET",
+    "cloth_unet": "deployments.cloth_unet.network:CLOTH_UNET",
     "dexined": "deployments.dexined.network:DEXINED",
     "aei_ghost": "deployments.faceshifter.network:GHOST",
     "hear_mindslab": "deployments.faceshifter.network:HEAR_MINDSLAB",
@@ -57,6 +59,7 @@ NETWORKS: Mapping[str, str] = {
     "ldc_b4": "deployments.ldc.network:LDC_B4",
     "modnet": "deployments.modnet.network:MODNET",
     "pix2pix_unet256": "deployments.pix2pix_unet.network:UNET",
+    "psgan": "deployments.psgan.network:PSGAN",
     "retinaface": "deployments.retinaface.network:RETINAFACE",
     "schp": "deployments.schp.network:PARSER",
     "stylegan2_ada": "deployments.stylegan2_ada.network:ADA",
