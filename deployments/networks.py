@@ -70,7 +70,9 @@ NETWORKS: Mapping[str, str] = {
 }
 """id -> "module:NAME" of its `Network`; the first that knows a checkpoint takes it."""
 
-PROCEDURES: Mapping[str, str] = {}
+PROCEDURES: Mapping[str, str] = {
+    "edges_with_color": "deployments.pix2pix_unet.colour_hints:COLOUR_HINTS",
+}
 """id -> "module:NAME" of its `Procedure`."""
 
 
