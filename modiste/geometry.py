@@ -121,7 +121,7 @@ def warp(image: RGBImage, matrix: Matrix, width: int, height: int) -> RGBImage:
         to_full = np.array([[1 / fx, 0, 0.5 / fx - 0.5], [0, 1 / fy, 0.5 / fy - 0.5], [0, 0, 1]])
         image, matrix = RGBImage(small), matrix @ to_full
     return RGBImage(
-        cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cv2.warpAffine(image, matrix, (width, height), flags=_sampling(matrix), borderMode=cv2.BORDER_REPLICATE)
     )
 
 
@@ -142,9 +142,15 @@ def paste(canvas: RGBImage, patch: RGBImage, mask: Mask, matrix: Matrix) -> RGBI
     if size[0] <= 0 or size[1] <= 0:
         return RGBImage(result)
     local = back - np.array([[0, 0, columns.start], [0, 0, rows.start]])
-    colour = cv2.warpAffine(patch, local, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    alpha = cv2.warpAffine(mask, local, size, flags=cv2.INTER_LINEAR)[..., None].astype(np.float32) / 255
-    under = canvas[rows, columns]
-    mixed = under + (colour.astype(np.float32) - under) * alpha
-    result[rows, columns] = np.where(alpha > 0, np.rint(mixed), under).astype(np.uint8)
+    flags = _sampling(local)
+    colour = cv2.warpAffine(patch, local, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    alpha = np.multiply(cv2.warpAffine(mask, local, size, flags=flags), np.float32(1 / 255), dtype=np.float32)
+    result[rows, columns] = cv2.blendLinear(colour, np.ascontiguousarray(canvas[rows, columns]), alpha, 1 - alpha)
     return RGBImage(result)
+
+
+def _sampling(matrix: Matrix) -> int:
+    """What `cv2.warpAffine` shall do: a shift by whole pixels needs no interpolation."""
+    moved = matrix - np.eye(2, 3)
+    whole = not moved[:, :2].any() and (moved == np.rint(moved)).all()
+    return cv2.INTER_NEAREST if whole else cv2.INTER_LINEAR

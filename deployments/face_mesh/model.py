@@ -41,7 +41,7 @@ class FaceMeshModel(FaceLandmarks):
 
     def preprocess(self, x: LandmarksInput) -> Tensors:
         upright = warp(x.image, roi(x.face), SIDE, SIDE)
-        return {"input_1": upright[None].astype(np.float32) / 255}
+        return {"input_1": np.multiply(upright[None], np.float32(1 / 255), dtype=np.float32)}
 
     def postprocess(self, outputs: Tensors, x: LandmarksInput) -> FaceMesh:
         to_picture = invert(roi(x.face))
