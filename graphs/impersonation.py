@@ -16,7 +16,7 @@ from modiste.labels import FacePart
 
 _TURNED = 27.0
 """Degrees from the nearest parsed view from which on a head is parsed anew."""
-_STALE = 75
+_STALE = 125
 """Frames after which a parsed view says little about hair and hands."""
 _VIEWS = 12
 _SAMPLE_EVERY, _SAMPLES = 40, 12
