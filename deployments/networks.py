@@ -54,7 +54,11 @@ NETWORKS: Mapping[str, str] = {
     "hear_taotaonice": "deployments.faceshifter.network:HEAR_TAOTAONICE",
     "aei_mindslab": "deployments.faceshifter.network:MINDSLAB",
     "aei_taotaonice": "deployments.faceshifter.network:TAOTAONICE",
+    "gpen": "deployments.gpen.network:GPEN",
+    "gpen_parsenet": "deployments.gpen.network:PARSENET",
     "graphonomy": "deployments.graphonomy.network:GRAPHONOMY",
+    "hrviton_tocg": "deployments.hrviton.network:CONDITIONS",
+    "hrviton_gen": "deployments.hrviton.network:GENERATOR",
     "isnet": "deployments.isnet.network:ISNET",
     "ldc_b4": "deployments.ldc.network:LDC_B4",
     "lightweight_openpose": "deployments.lightweight_openpose.network:OPENPOSE",
@@ -69,6 +73,7 @@ NETWORKS: Mapping[str, str] = {
     "teed": "deployments.teed.network:TEED_NETWORK",
     "cloth_u2net": "deployments.u2net.network:GARMENTS",
     "u2net": "deployments.u2net.network:SALIENCY",
+    "unet_lapa": "deployments.unet_lapa.network:UNET",
 }
 """id -> "module:NAME" of its `Network`; the first that knows a checkpoint takes it."""
 
