@@ -23,6 +23,9 @@ BARED = {
 """Skin that may come to light when the old garment goes."""
 
 
+_HANDS = (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM)
+
+
 class LayerComposer(GarmentSynthesis):
     spec = ModelSpec(
         id="layer_composer",
@@ -142,12 +145,19 @@ def _front(labels: LabelMap, warped: WarpedGarment, tuck: str) -> NDArray[np.flo
     for part, sleeve in ARMS:
         over |= (labels == part) & (warped.pieces != sleeve) & ((warped.pieces != 1) | (warped.covered == 0))
     # A hand before the body is sometimes taken for the neck's skin, what it holds for something else.
-    over |= np.isin(labels, (BodyPart.NECK, BodyPart.OTHER)) & (warped.bare == BodyPart.OTHER)
+    near = cv2.dilate(np.isin(labels, _HANDS).astype(np.uint8), _disc(0.12 * warped.unit)) > 0
+    held = np.isin(labels, (BodyPart.NECK, BodyPart.OTHER)) & (warped.bare == BodyPart.OTHER)
+    over |= held & (near | (labels == BodyPart.OTHER))
     if warped.category == "upper" and tuck == "in":
         over |= labels == BodyPart.LOWER_GARMENT
     if warped.category == "lower" and tuck != "in":
         over |= labels == BodyPart.UPPER_GARMENT
     return _soft(over)
+
+
+def _disc(radius: float) -> NDArray[np.uint8]:
+    size = 2 * max(1, round(radius)) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
 def _own_colour(colour: Colour, front: NDArray[np.float32]) -> Colour:

@@ -14,6 +14,11 @@ from modiste.labels import BodyPart
 UPPER_ARM = 0.42
 """Reach along the arm from which on it is apart from the trunk."""
 
+JOINTS = (0.0, 0.5, 1.0, 1.4, 2.0)
+"""Reach along a limb at which the bare widths are known."""
+ARM, LEG = np.array([0.16, 0.14, 0.115, 0.11, 0.07]), np.array([0.27, 0.24, 0.17, 0.16, 0.11])
+"""Largest radius of a bare limb, over the shoulder width."""
+
 
 def bare_body(body: Body, labels: LabelMap, target: Shape) -> LabelMap:
     """Where neck, trunk, arms and legs are under the clothes.
@@ -31,7 +36,7 @@ def bare_body(body: Body, labels: LabelMap, target: Shape) -> LabelMap:
             sleeve = top.halves[side].sleeve if top is not None else None
             # Up to its end a sleeve and the trunk's cloth meet; below it the arm is apart.
             apart = max(UPPER_ARM, sleeve.reach - 0.12) if sleeve else UPPER_ARM
-            _fill(bare, _strip(body.arms[side], labels == part, 0.0 if whole else apart), part)
+            _fill(bare, _strip(body.arms[side], labels == part, 0.0 if whole else apart, ARM * body.unit), part)
             if whole:
                 _fill(bare, np.concatenate([body.caps[side], body.armpits[side][None]]), part)
             else:
@@ -46,7 +51,7 @@ def bare_body(body: Body, labels: LabelMap, target: Shape) -> LabelMap:
         if isinstance(target, TrousersShape):
             first = max(first, reach_of_row(body.legs[side], float(target.legs[side].outer[-1, 1])) - 0.05)
         if first < 1.9:
-            _fill(bare, _strip(body.legs[side], labels == part, first), part)
+            _fill(bare, _strip(body.legs[side], labels == part, first, LEG * body.unit), part)
     _fill(bare, _neck(body, top), BodyPart.NECK)
     return LabelMap(bare)
 
@@ -77,11 +82,14 @@ def covered_arms(body: Body, top: TopShape | None, labels: LabelMap) -> Mask:
     return Mask(covered)
 
 
-def _strip(limb: Limb, own: NDArray[np.bool_], first: float) -> NDArray[np.float32]:
-    """A limb's outline from some reach on; slimmer where its width was measured over clothes."""
-    points, normals, radii = limb.at(np.linspace(first, 2.35, 60))
+def _strip(limb: Limb, own: NDArray[np.bool_], first: float, most: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A limb's outline from some reach on; slimmer, at most `most`, where its width was measured over clothes."""
+    reach = np.linspace(first, 2.35, 60)
+    points, normals, radii = limb.at(reach)
     dressed = np.count_nonzero(own) < 0.5 * _area(limb)
-    across = normals * radii[:, None] * (0.88 if dressed else 1.0)
+    if dressed:
+        radii = np.minimum(0.88 * radii, np.interp(reach, JOINTS, most)).astype(np.float32)
+    across = normals * radii[:, None]
     outline: NDArray[np.float32] = np.concatenate([points + across, (points - across)[::-1]])
     return outline
 

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from deployments.limb_tps.body import Body
 from deployments.limb_tps.limbs import Limb
-from deployments.limb_tps.outline import COUNT
 from deployments.limb_tps.shapes import (
+    COUNT,
     Half,
     Leg,
     Polyline,
@@ -27,6 +27,10 @@ MOST_STRETCH = 1.75
 """How much longer a garment may be made so that it ends where the worn one does."""
 COLLAR = 0.2
 """Half the width of a neck's base over the distance between the shoulder tips."""
+SHORTEST = 0.8
+"""Length over chest width under which a garment ends above the waist, however wide it is cut."""
+CHEST = 0.46
+"""Half the width of a chest over the distance between the shoulder tips."""
 
 
 def fit_top(garment: TopShape, body: Body, hem_hint: float | None, *, own_length: bool = False) -> TopShape:
@@ -37,7 +41,7 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None, *, own_length
     raises:     CannotFit
     """
     scale = body.unit / garment.unit
-    shoulders = [_shoulder(garment.halves[side], body, side, garment.unit) for side in (0, 1)]
+    shoulders = [_shoulder(garment, body, side) for side in (0, 1)]
     collar = float(np.mean([line[0, 1] for line in shoulders]))
     rise = float(np.mean([half.shoulder[0, 1] for half in garment.halves]))
     hems = []
@@ -47,7 +51,9 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None, *, own_length
     hem = float(np.mean(hems))
     pits = float(max(a[1] for a in body.armpits))
     if hem_hint is not None and hem < hem_hint + (0.0 if own_length else 0.6) * body.unit:
-        if hem_hint - pits > MOST_STRETCH * max(hem - pits, 1.0):
+        chest = float(np.linalg.norm(garment.halves[0].armhole[-1] - garment.halves[1].armhole[-1]))
+        short = float(garment.hem[:, 1].mean()) - rise < SHORTEST * chest
+        if short and hem_hint - pits > MOST_STRETCH * max(hem - pits, 1.0):
             raise CannotFit("expected a garment about as long as the one worn, got a much shorter one")
         hem = hem_hint + 0.012 * body.unit
     hem = max(hem, pits + 0.35 * body.unit)
@@ -57,10 +63,10 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None, *, own_length
         half = garment.halves[side]
         armpit = _armpit(half, body, side, collar, rise, stretch)
         line = _side(half, body, side, armpit, hem, scale, garment)
-        armhole = _follow(half.armhole, shoulders[side][-1], armpit)
+        armhole = _armhole(half, shoulders[side][-1], armpit)
         sleeve = None
         if half.sleeve is not None:
-            sleeve = _sleeve(half.sleeve, body, side, shoulders[side][-1], armpit, scale)
+            sleeve = _sleeve(half.sleeve, body, side, armhole, scale)
         halves.append(Half(shoulder=shoulders[side], armhole=armhole, side=line, sleeve=sleeve))
     place = similarity(
         np.stack([half.shoulder[0] for half in garment.halves]), np.stack([line[0] for line in shoulders])
@@ -83,13 +89,17 @@ def _armpit(half: Half, body: Body, side: int, collar: float, rise: float, stret
     return np.array([float(body.side(side, np.array([y], np.float32))[0]), y], np.float32)
 
 
-def _shoulder(half: Half, body: Body, side: int, width: float) -> Polyline:
-    """From the garment's collar width outwards along the body's shoulder line."""
-    line = body.shoulders[side]
-    collar = abs(float(half.shoulder[0, 0] - half.shoulder[-1, 0])) / width
-    share = float(np.clip((0.5 - collar - COLLAR) / (0.5 - COLLAR), 0.0, 0.75))
-    dense = resample(line, 60)
-    return resample(dense[int(share * 59) :], len(half.shoulder))
+def _shoulder(garment: TopShape, body: Body, side: int) -> Polyline:
+    """The part of the body's shoulder line that the garment covers: all beside a collar, less under a strap."""
+    half, line = garment.halves[side], body.shoulders[side]
+    own = abs(float(half.shoulder[0, 0] - half.shoulder[-1, 0])) / garment.unit
+    end = 0.5
+    if half.sleeve is None:
+        chest = float(np.linalg.norm(garment.halves[0].armhole[-1] - garment.halves[1].armhole[-1]))
+        end = float(np.clip(CHEST * garment.shoulder_width / max(chest, 1.0), 0.3, 0.5))
+    first, last = ((at - COLLAR) / (0.5 - COLLAR) for at in (end - own, end))
+    dense = resample(line, 61)
+    return resample(dense[int(60 * np.clip(first, 0.0, 0.75)) : int(60 * last) + 1], len(half.shoulder))
 
 
 def _side(
@@ -121,17 +131,25 @@ def _middle(body: Body, y: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((body.side(0, y) + body.side(1, y)) / 2, np.float32)
 
 
+def _armhole(half: Half, tip: NDArray[np.float32], armpit: NDArray[np.float32]) -> Polyline:
+    """Straight under a sleeve; without one cut in below the shoulder, round into the armpit."""
+    if half.sleeve is not None:
+        return _follow(half.armhole, tip, armpit)
+    bend = np.array([tip[0] + 0.1 * (armpit[0] - tip[0]), tip[1] + 0.85 * (armpit[1] - tip[1])])
+    t = np.linspace(0, 1, 24)[:, None]
+    curve = (1 - t) ** 2 * tip + 2 * t * (1 - t) * bend + t**2 * armpit
+    return resample(curve.astype(np.float32), len(half.armhole))
+
+
 def _follow(curve: Polyline, first: NDArray[np.float32], last: NDArray[np.float32]) -> Polyline:
     """A curve moved, turned and scaled so that its ends meet two points."""
     matrix = similarity(curve[[0, -1]], np.stack([first, last]).astype(np.float32))
     return transform(curve, matrix)
 
 
-def _sleeve(
-    sleeve: Sleeve, body: Body, side: int, tip: NDArray[np.float32], armpit: NDArray[np.float32], scale: float
-) -> Sleeve:
+def _sleeve(sleeve: Sleeve, body: Body, side: int, seam: Polyline, scale: float) -> Sleeve:
     """Along the arm: as long as the garment's sleeve, at least as wide as the arm."""
-    arm = body.arms[side]
+    arm, armpit = body.arms[side], seam[-1]
     along = arm.axis - armpit
     pit = 2 * float(np.argmin(np.einsum("ij,ij->i", along, along)[: len(arm.axis) // 2])) / (len(arm.axis) - 1)
     reach = float(np.clip(sleeve.reach, pit + 0.12, 2.0))
@@ -156,7 +174,7 @@ def _sleeve(
     outer = resample(np.concatenate([grown, outer[begin + 1 :]]), COUNT)
     ease = np.clip(1 - (inner_at - pit) / 0.7, 0, 1)[:, None]
     inner = inner + ease * (armpit - inner[0])
-    return Sleeve(outer=outer.astype(np.float32), inner=inner.astype(np.float32), reach=reach)
+    return Sleeve(outer=outer.astype(np.float32), inner=inner.astype(np.float32), seam=seam, reach=reach)
 
 
 def fit_trousers(garment: TrousersShape, body: Body, waist_row: float, crotch: NDArray[np.float32]) -> TrousersShape:

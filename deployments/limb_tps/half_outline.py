@@ -15,6 +15,8 @@ SAMPLES = 400
 """Points of one half of the outline."""
 SHARP = -45.0
 """Turn of the outline in degrees that only an armpit makes."""
+LOW_SHARP = -40.0
+"""Turn in degrees of a notch near the hem; a hem's waves are flatter."""
 
 
 def split_halves(cutout: Cutout) -> tuple[Chain, Chain]:
@@ -74,16 +76,17 @@ def _notches(chain: Chain) -> list[tuple[int, float]]:
         depth = (points[i, 1] - points[:, 1].min()) / height
         sleeve = points[:i, 0].max() - points[i, 0]
         below = points[i:, 1].max() - points[i, 1]
-        if 0.06 < depth < 0.75 and sleeve > 0.1 * points[i, 0] and below > 0.2 * height:
+        if depth < 0.06 or sleeve < 0.1 * points[i, 0]:
+            continue
+        # Where a sleeve lies along the body they part near the hem, between its cuff and the body's corner.
+        low = depth > 0.75 or below < 0.2 * height
+        if not low or (turn[i] < LOW_SHARP and points[i, 0] > 0.45 * points[:, 0].max()):
             found.append((i, float(turn[i])))
     return found
 
 
 def find_armpits(chains: tuple[Chain, Chain]) -> tuple[int, int] | None:
-    """The pair of notches that is sharp and symmetrical, or None for a garment without sleeves.
-
-    raises: CannotFit, where one side shows a sleeve and the other does not
-    """
+    """The pair of notches that is sharp and symmetrical, or None where there is none."""
     notches = [_notches(chain) for chain in chains]
     height = max(float(np.ptp(chain[:, 1])) for chain in chains)
     best, found = 45.0, None
@@ -93,9 +96,20 @@ def find_armpits(chains: tuple[Chain, Chain]) -> tuple[int, int] | None:
             score = -left - right - 300 * apart
             if apart < 0.2 and score > best:
                 best, found = score, (i, j)
-    if found is None and any(turn < SHARP for side in notches for _, turn in side):
-        raise CannotFit("expected both sleeves apart from the body of the garment, got at most one of them")
     return found
+
+
+def lone_sleeve(chains: tuple[Chain, Chain]) -> tuple[int, float] | None:
+    """The side with the only sleeve that stands out and how far from the middle line; None where both do or none."""
+    if find_armpits(chains) is not None:
+        return None
+    sharp = [
+        (turn, side, float(chain[i, 0]))
+        for side, chain in enumerate(chains)
+        for i, turn in _notches(chain)
+        if turn < SHARP
+    ]
+    return min(sharp)[1:] if sharp else None
 
 
 def find_cuff(points: Chain, first: int, last: int) -> tuple[int, int]:

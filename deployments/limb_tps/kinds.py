@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from deployments.limb_tps.half_outline import Chain, find_armpits
+from deployments.limb_tps.half_outline import Chain, find_armpits, lone_sleeve
 from deployments.limb_tps.shapes import DEPTHS_PER_WIDTH, Kind, TopShape
-from modiste.errors import CannotFit
 
 DRESS_LENGTH = 1.85
 """Collar to hem over chest width, above which a garment with sleeves is a dress."""
@@ -17,21 +16,12 @@ NOTCH = 0.12
 
 
 def sleeveless_kind(chains: tuple[Chain, Chain]) -> Kind | None:
-    """The kind of a garment without sleeves; None where there are sleeves.
-
-    raises: CannotFit, where only one sleeve is to be seen
-    """
+    """The kind of a garment without sleeves; None where there are sleeves."""
     waistband = _waistband(chains)
     if waistband and _notch(chains) > NOTCH:
         return "trousers"
-    try:
-        sleeved = find_armpits(chains) is not None
-    except CannotFit:
-        # A belt's end or a pocket beside a waistband is no sleeve.
-        if not waistband:
-            raise
-        sleeved = False
-    if sleeved:
+    # A belt's end or a pocket beside a waistband is no sleeve.
+    if find_armpits(chains) is not None or (not waistband and lone_sleeve(chains) is not None):
         return None
     if waistband or _notch(chains) > NOTCH:
         return lower_kind(chains)

@@ -11,12 +11,14 @@ from compile.engine import Tensors
 from deployments.limb_tps.bare import bare_body, covered_arms
 from deployments.limb_tps.body import Body, find_body
 from deployments.limb_tps.fit import fit_skirt, fit_top, fit_trousers
+from deployments.limb_tps.gaps import reopened
 from deployments.limb_tps.half_outline import split_halves
-from deployments.limb_tps.kinds import lower_kind
+from deployments.limb_tps.kinds import lower_kind, sleeveless_kind
 from deployments.limb_tps.neckline import find_neckline, open_neck
 from deployments.limb_tps.outline import measure
 from deployments.limb_tps.pieces import close_gaps, close_legs, lay, pieces_of, reach_skin, soften
 from deployments.limb_tps.shapes import Kind, Shape, TopShape, TrousersShape
+from deployments.limb_tps.top_outline import evened
 from deployments.limb_tps.upright import prepare
 from deployments.limb_tps.worn import filled, worn_top
 from deployments.roles import Category, Dressed, GarmentWarp, WarpedGarment, WarpInput
@@ -76,10 +78,14 @@ def _garment(x: WarpInput) -> tuple[RGBAImage, Kind, Shape]:
         shape = worn_top(worn, x.wearer.labels, hem)
         _check_arms(worn, x.wearer.labels, shape)
         return filled(x.garment, shape), x.category or "upper", shape
-    cutout = prepare(x.garment, level=x.wearer is None)
+    cutout = prepare(reopened(x.garment) if x.wearer is None else x.garment, level=x.wearer is None)
     if cutout.symmetry < MIN_SYMMETRY:
         raise CannotFit("expected a garment seen straight from the front and spread out, got an uneven outline")
-    wanted: Kind | None = x.category if x.category != "lower" else lower_kind(split_halves(cutout))
+    chains = split_halves(cutout)
+    wanted: Kind | None = x.category if x.category != "lower" else lower_kind(chains)
+    wanted = wanted or sleeveless_kind(chains)
+    if wanted in (None, "upper", "dress"):
+        cutout = evened(cutout, chains)
     kind, flat = measure(cutout, wanted)
     if not isinstance(flat, TopShape):
         return cutout.texture, kind, flat

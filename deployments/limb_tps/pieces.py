@@ -4,7 +4,7 @@ Neighbouring pieces share the points of their common seam, and each is cut with 
 the same cloth.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,6 +19,12 @@ TORSO, LEFT_PIECE, RIGHT_PIECE = 1, 2, 3
 """Values of the piece map; left and right as seen by the viewer."""
 
 
+MOST_DRAWN = 1.15
+"""How much slimmer than laid flat the front of a garment is made before its sides go around the body."""
+NARROWEST = 0.72
+"""Least share of the front's width that is seen."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """target, source: matching points; cut, area: closed outlines on the garment and on the person."""
@@ -30,14 +36,44 @@ class Piece:
     area: Polyline
 
 
+def wrapped(garment: TopShape, body: TopShape) -> TopShape:
+    """The part of a wide garment's front that is seen: the rest goes around the body's sides.
+
+    Without it cloth much wider and shorter than the body would be squeezed and drawn out.
+    """
+    slimness = [
+        float(shape.hem[:, 1].mean() - shape.collar[[0, -1], 1].mean())
+        / max(float(np.linalg.norm(shape.halves[0].side[0] - shape.halves[1].side[0])), 1.0)
+        for shape in (body, garment)
+    ]
+    share = float(np.clip(MOST_DRAWN * slimness[1] / max(slimness[0], 1e-3), NARROWEST, 1.0))
+    centre = float(np.mean([half.side[0, 0] for half in garment.halves]))
+
+    def inward(line: Polyline, amount: NDArray[np.float64]) -> Polyline:
+        moved = line.copy()
+        moved[:, 0] = centre + (line[:, 0] - centre) * (1 - (1 - share) * amount)
+        return moved
+
+    halves = tuple(
+        replace(
+            half,
+            armhole=inward(half.armhole, np.linspace(0, 1, len(half.armhole))),
+            side=inward(half.side, np.ones(len(half.side))),
+        )
+        for half in garment.halves
+    )
+    return replace(garment, halves=(halves[0], halves[1]), hem=inward(garment.hem, np.ones(len(garment.hem))))
+
+
 def top_pieces(garment: TopShape, body: TopShape) -> list[Piece]:
     """Torso first, then the sleeves that lie over it."""
+    front = wrapped(garment, body)
     pieces = [
         Piece(
             value=TORSO,
             target=_torso_points(body),
-            source=_torso_points(garment),
-            cut=_torso_outline(garment),
+            source=_torso_points(front),
+            cut=_torso_outline(front),
             area=_torso_outline(body),
         )
     ]
@@ -45,14 +81,13 @@ def top_pieces(garment: TopShape, body: TopShape) -> list[Piece]:
         there, here = garment.halves[side].sleeve, body.halves[side].sleeve
         if there is None or here is None:
             continue
-        seams = garment.halves[side].armhole, body.halves[side].armhole
         pieces.append(
             Piece(
                 value=value,
-                target=_sleeve_points(here.outer, here.inner, seams[1]),
-                source=_sleeve_points(there.outer, there.inner, seams[0]),
-                cut=np.concatenate([seams[0][::-1], there.outer, there.inner[::-1]]),
-                area=np.concatenate([seams[1][::-1], here.outer, here.inner[::-1]]),
+                target=_sleeve_points(here.outer, here.inner, here.seam),
+                source=_sleeve_points(there.outer, there.inner, there.seam),
+                cut=np.concatenate([there.seam[::-1], there.outer, there.inner[::-1]]),
+                area=np.concatenate([here.seam[::-1], here.outer, here.inner[::-1]]),
             )
         )
     return pieces

@@ -16,15 +16,20 @@ Polyline = NDArray[np.float32]
 DEPTHS_PER_WIDTH = 1.75
 """Shoulder width over the height from collar to armpit."""
 
+COUNT = 14
+"""Points per section of an outline."""
+
 Kind = Literal["upper", "dress", "trousers", "skirt"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sleeve:
-    """outer: shoulder tip to cuff; inner: armpit to cuff; reach: 0 = shoulder, 1 = elbow, 2 = wrist."""
+    """outer: shoulder tip to cuff; inner: armpit to cuff; seam: shoulder tip to armpit, where the sleeve begins;
+    reach: 0 = shoulder, 1 = elbow, 2 = wrist."""
 
     outer: Polyline
     inner: Polyline
+    seam: Polyline
     reach: float
 
 

@@ -154,8 +154,11 @@ def torso_sides(
             found = start + sign * (stop[0] - 1)
             if abs(found - usual) > 0.3 * unit:
                 continue
-            x[i] = found
-            weight[i] = 0.12 if hidden[stop[0]] else 1.0
+            if hidden[stop[0]]:
+                # An arm before the body says where the body is at least.
+                x[i], weight[i] = (max if sign > 0 else min)(found, usual - sign * 0.03 * unit), 0.12
+            else:
+                x[i], weight[i] = found, 1.0
         x[0], weight[0] = armpits[side][0], 3.0
         sides[side] = _smooth(x, weight + 1e-3, (0.05 * unit) ** 4)
         under[side] = gaussian_filter1d(under[side], 0.04 * unit)

@@ -1,6 +1,6 @@
 """A garment cut-out made ready to measure: one piece, upright, at working size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -47,6 +47,35 @@ def prepare(garment: RGBAImage, *, level: bool) -> Cutout:
     _, offset, symmetry = _best_mirror(mask, np.zeros(1))
     left, _, width, _ = cv2.boundingRect(mask)
     return Cutout(texture=texture, mask=mask, axis=left + width / 2 + offset, symmetry=symmetry)
+
+
+def mirrored(cutout: Cutout, side: int, beyond: float) -> Cutout:
+    """The other half replaced by the mirror image of one: a sleeve that is folded away lies as its fellow does.
+
+    side: 0 keeps the left, 1 the right half; beyond: pixels from the middle line up to which cloth that is there stays
+    """
+    height, width = cutout.mask.shape
+    reach = int(max(cutout.axis, width - cutout.axis)) + 1
+    columns = np.arange(2 * reach + 1) - reach
+    wide = cv2.warpAffine(
+        cutout.texture, np.array([[1, 0, reach - cutout.axis], [0, 1, 0]], np.float32), (2 * reach + 1, height)
+    )
+    solid = cv2.warpAffine(
+        cutout.mask, np.array([[1, 0, reach - cutout.axis], [0, 1, 0]], np.float32), (2 * reach + 1, height)
+    )
+    other = columns > 0 if side == 0 else columns < 0
+    mask = np.where(other, solid[:, ::-1], solid)
+    outer = np.clip((np.abs(columns) - beyond) / 12 + 0.5, 0, 1) * other
+    share = np.maximum(outer, np.where(other, 1 - wide[..., 3].astype(np.float32) / 255, 0))[..., None]
+    mixed = wide * (1 - share) + wide[:, ::-1] * share
+    mixed[..., 3] = np.where(other, wide[:, ::-1, 3], wide[..., 3])
+    return replace(
+        cutout,
+        texture=RGBAImage(np.rint(mixed).astype(np.uint8)),
+        mask=Mask(np.where(mask > 127, 255, 0).astype(np.uint8)),
+        axis=float(reach),
+        symmetry=1.0,
+    )
 
 
 def _largest_piece(alpha: NDArray[np.uint8]) -> Mask:

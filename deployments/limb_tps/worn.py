@@ -7,9 +7,8 @@ from scipy.ndimage import median_filter
 
 from deployments.limb_tps.body import Body
 from deployments.limb_tps.limbs import Limb
-from deployments.limb_tps.outline import COUNT
 from deployments.limb_tps.pieces import run_on
-from deployments.limb_tps.shapes import Half, Polyline, Sleeve, TopShape, resample
+from deployments.limb_tps.shapes import COUNT, Half, Polyline, Sleeve, TopShape, resample
 from deployments.limb_tps.trunk import CAP_END
 from modiste.errors import CannotFit
 from modiste.image import LabelMap, RGBAImage
@@ -96,7 +95,12 @@ def _sleeve(body: Body, side: int, labels: LabelMap, cloth: NDArray[np.bool_]) -
     outer = np.concatenate([cap, _edge(arm, np.linspace(CAP_END, reach, COUNT)[1:], 1.0, cloth)])
     inner = _edge(arm, np.linspace(pit, reach, COUNT), -1.0, cloth)
     inner[0] = armpit
-    return Sleeve(outer=resample(outer.astype(np.float32), COUNT), inner=inner.astype(np.float32), reach=float(reach))
+    return Sleeve(
+        outer=resample(outer.astype(np.float32), COUNT),
+        inner=inner.astype(np.float32),
+        seam=resample(np.stack([body.shoulders[side][-1], armpit]), 8),
+        reach=float(reach),
+    )
 
 
 def _edge(arm: Limb, reach: NDArray[np.float64], sign: float, cloth: NDArray[np.bool_]) -> Polyline:

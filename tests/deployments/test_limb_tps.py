@@ -11,11 +11,14 @@ import pytest
 from deployments.limb_tps.bare import bare_body
 from deployments.limb_tps.body import Body, find_body
 from deployments.limb_tps.fit import fit_top
+from deployments.limb_tps.gaps import reopened
+from deployments.limb_tps.half_outline import split_halves
 from deployments.limb_tps.model import LimbTPS, waistline
 from deployments.limb_tps.outline import measure
 from deployments.limb_tps.pieces import lay, top_pieces
-from deployments.limb_tps.shapes import SkirtShape, TopShape, TrousersShape, resample
+from deployments.limb_tps.shapes import SkirtShape, TopShape, TrousersShape, length, resample
 from deployments.limb_tps.spline import backward_map
+from deployments.limb_tps.top_outline import evened
 from deployments.limb_tps.upright import prepare
 from deployments.roles import Dressed, WarpInput
 from modiste.errors import CannotFit, NoGarment, PersonTooSmall
@@ -151,10 +154,41 @@ def test_an_empty_matte_is_refused() -> None:
         prepare(RGBAImage(np.zeros((200, 200, 4), np.uint8)), level=True)
 
 
-def test_one_sleeve_is_refused() -> None:
+def test_a_folded_sleeve_lies_as_its_fellow_does() -> None:
     lopsided = [point for point in TEE if point not in ((370, 150), (330, 190))]
-    with pytest.raises(CannotFit, match="sleeve"):
-        measure(prepare(garment(lopsided), level=False), None)
+    cutout = prepare(garment(lopsided), level=False)
+    _, shape = measure(evened(cutout, split_halves(cutout)), None)
+    assert isinstance(shape, TopShape)
+    lengths = [length(half.sleeve.outer) for half in shape.halves if half.sleeve is not None]
+    assert len(lengths) == 2 and lengths[0] == pytest.approx(lengths[1], rel=0.05)
+
+
+HANGING = [
+    (170, 40), (230, 40), (270, 55), (300, 90), (345, 330), (305, 345),
+    (290, 310), (290, 360), (110, 360), (110, 310), (95, 345), (55, 330), (100, 90), (130, 55),
+]  # fmt: skip
+"""A pullover whose sleeves lie along the body: they part from it only above the hem."""
+
+
+def test_sleeves_along_the_body_are_cut_off_it_at_the_armpit() -> None:
+    kind, shape = measure(prepare(garment(HANGING), level=False), None)
+    assert isinstance(shape, TopShape)
+    top, bottom = float(shape.halves[0].shoulder[0, 1]), float(shape.hem[:, 1].mean())
+    for half in shape.halves:
+        assert half.sleeve is not None and half.sleeve.reach > 1.8
+        assert 0.25 < (half.armhole[-1, 1] - top) / (bottom - top) < 0.6
+    assert kind == "upper"
+
+
+def test_backdrop_between_sleeve_and_body_is_no_cloth() -> None:
+    cutout = garment(HANGING)
+    cutout[..., :3] = 60
+    hull = cv2.convexHull(np.array(HANGING, np.int32))
+    alpha = np.zeros(cutout.shape[:2], np.uint8)
+    cv2.fillPoly(alpha, [hull], 255)
+    picture = np.where(cutout[..., 3:] > 0, cutout[..., :3], 220).astype(np.uint8)
+    opened = reopened(RGBAImage(np.dstack([picture, alpha])))
+    assert opened[340, 103, 3] < 60 and opened[200, 200, 3] == 255
 
 
 def test_the_spline_passes_through_its_points() -> None:
