@@ -45,10 +45,13 @@ class Procedure:
 
 NETWORKS: Mapping[str, str] = {
     "arcface_iresnet": "deployments.arcface.network:IRESNET",
+    "ir_se_arcface": "deployments.arcface.network:IR_SE",
     "beautygan": "deployments.beautygan.network:BEAUTYGAN",
     "bisenet_r18": "deployments.bisenet_r18.network:BISENET",
     "cloth_unet": "deployments.cloth_unet.network:CLOTH_UNET",
+    "copart": "deployments.copart.network:COPART",
     "dexined": "deployments.dexined.network:DEXINED",
+    "e4e": "deployments.e4e.network:E4E",
     "aei_ghost": "deployments.faceshifter.network:GHOST",
     "hear_mindslab": "deployments.faceshifter.network:HEAR_MINDSLAB",
     "hear_taotaonice": "deployments.faceshifter.network:HEAR_TAOTAONICE",
