@@ -29,7 +29,7 @@ from modiste.video import Picture, VideoReader, probe
 from modiste.video_writer import VideoWriter
 
 _PARSE_SIDE = 320
-_SEARCHED_AHEAD = 3
+_SEARCHED_AHEAD = 6
 """Stretches that may wait while virtual faces are generated."""
 _BRIEF = 3
 """Frames up to which a track is covered by a mosaic: nobody sees a face that short."""
