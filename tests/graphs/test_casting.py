@@ -1,14 +1,18 @@
 """The cast: a table that fits its generator, and offers that suit the person."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from deployments.roles import FaceSeed
+from graphs.anonymize import AnonymizeRequest
 from graphs.casting import OFFERED, Look, draw, load_cast, rank, yaw
 from graphs.face_exchange import FaceExchange
+from graphs.face_token import decode as from_token
 from graphs.local import LocalRunner
 from modiste.face_mesh import neutral
-from modiste.image import Embedding, Landmarks
+from modiste.image import Embedding, Landmarks, decode
 
 
 def someone(index: int) -> Look:
@@ -36,6 +40,35 @@ def test_nobody_is_offered_as_their_own_double_and_tones_are_near() -> None:
         rows = np.flatnonzero(np.isin(cast.seeds, [face.seed for face in offered]))
         values = np.abs(cast.tones[rows, 2] - cast.tones[index, 2])
         assert np.median(values) <= np.median(np.abs(cast.tones[:, 2] - cast.tones[index, 2]))
+
+
+def test_offers_look_like_the_same_sex() -> None:
+    cast = load_cast()
+    clear = np.flatnonzero(cast.sexes)
+    right = np.array([cast.sex_of(Embedding(cast.embeddings[i])) == cast.sexes[i] for i in clear])
+    assert right.mean() > 0.9
+    for index in clear[right]:
+        rows = np.flatnonzero(np.isin(cast.seeds, [face.seed for face in rank(someone(int(index)), cast)]))
+        assert (cast.sexes[rows] * cast.sexes[index] >= 0).all()
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("photo", "sex"),
+    [
+        ("portraits/astronaut.jpg", 1),
+        ("persons/ana.jpg", 1),
+        ("persons/nia.jpg", 1),
+        ("persons/ken.jpg", -1),
+        ("persons/leo.jpg", -1),
+    ],
+)
+def test_people_in_photos_are_offered_faces_of_their_apparent_sex(samples: Path, photo: str, sex: int) -> None:
+    cast = load_cast()
+    with LocalRunner() as runner:
+        found = runner.run("anonymize", AnonymizeRequest(image=decode((samples / photo).read_bytes()))).result
+        offered = [from_token(token).seed for token in found.faces[0].offered]
+    assert (cast.sexes[np.isin(cast.seeds, offered)] * sex >= 0).all()
 
 
 def test_the_draw_repeats_itself_and_avoids_who_is_taken() -> None:
