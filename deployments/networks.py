@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from compile.kit import Arrays, Shapes
+from compile.kit import TOLERANCE, Arrays, Shapes
 
 Module = Any
 """torch.nn.Module"""
@@ -24,11 +24,13 @@ class Network:
              Sizes come from the shapes; arch holds the reference's constructor arguments and may be empty: only what
              no shape tells is looked up there, with the official value as default
     outputs: (network, feeds as float32 tensors by name, arch) -> every output that kits ask for, by their names
+    tolerance: of its kits, where they ask for less: only where the reference itself is no steadier
     """
 
     knows: Callable[[Shapes], bool]
     build: Callable[[Shapes, Mapping[str, Any]], Module]
     outputs: Callable[[Module, Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
+    tolerance: float = TOLERANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +39,13 @@ class Procedure:
 
     knows:    whether a kit with arrays of these names is about it
     reproduce: arrays -> worst difference of each result, over the largest value of the reference's
+    beside:   whether a kit with arrays of these names holds inputs that the procedure's own kits leave out; the one
+              in the same folder whose name is most alike is taken
     """
 
     knows: Callable[[frozenset[str]], bool]
     reproduce: Callable[[Arrays], Mapping[str, float]]
+    beside: Callable[[frozenset[str]], bool] | None = None
 
 
 NETWORKS: Mapping[str, str] = {
@@ -50,6 +55,7 @@ NETWORKS: Mapping[str, str] = {
     "bisenet_r18": "deployments.bisenet_r18.network:BISENET",
     "cloth_unet": "deployments.cloth_unet.network:CLOTH_UNET",
     "copart": "deployments.copart.network:COPART",
+    "densepose": "deployments.densepose.network:R_50_FPN",
     "dexined": "deployments.dexined.network:DEXINED",
     "e4e": "deployments.e4e.network:E4E",
     "aei_ghost": "deployments.faceshifter.network:GHOST",
@@ -66,6 +72,9 @@ NETWORKS: Mapping[str, str] = {
     "ldc_b4": "deployments.ldc.network:LDC_B4",
     "lightweight_openpose": "deployments.lightweight_openpose.network:OPENPOSE",
     "modnet": "deployments.modnet.network:MODNET",
+    "paint_by_example_encoder": "deployments.paint_by_example.network:EXAMPLE_ENCODER",
+    "paint_by_example_unet": "deployments.paint_by_example.network:UNET",
+    "paint_by_example_vae": "deployments.paint_by_example.network:VAE",
     "pix2pix_unet256": "deployments.pix2pix_unet.network:UNET",
     "posenet": "deployments.posenet.network:MOBILENET",
     "psgan": "deployments.psgan.network:PSGAN",
@@ -81,6 +90,7 @@ NETWORKS: Mapping[str, str] = {
 """id -> "module:NAME" of its `Network`; the first that knows a checkpoint takes it."""
 
 PROCEDURES: Mapping[str, str] = {
+    "paint_by_example": "deployments.paint_by_example.prepare:PREPARATION",
     "edges_with_color": "deployments.pix2pix_unet.colour_hints:COLOUR_HINTS",
 }
 """id -> "module:NAME" of its `Procedure`."""
