@@ -47,11 +47,11 @@ def arcface_template(side: int) -> Template:
     side: pixels, a multiple of 112, or of 128: those crops show 8/128 more at either side
     raises: ValueError for other sides
     """
-    mean_face = np.round(_MEAN_FACE, 4)
+    mean_face: Template = np.round(_MEAN_FACE, 4)
     if side % 112 == 0:
         return mean_face * (side / 112)
     if side % 128 == 0:
-        return (mean_face + np.array([8, 0])) * (side / 128)
+        return np.asarray((mean_face + np.array([8, 0])) * (side / 128))
     raise ValueError(f"expected a side that 112 or 128 divides, got {side}")
 
 
