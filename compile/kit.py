@@ -3,13 +3,15 @@
 A kit holds the keys and shapes of a network's official checkpoint (`<name>.keys.json`), rules for deterministic
 weights and inputs (`<name>.fill.json`) and what the reference implementation gave with them (`<name>.golden.npz`).
 Kits with a golden file alone hold a procedure's inputs and results; kits with keys alone say what must load.
+A kit of a pipeline has keys for each of its networks (`<name>.<part>.keys.json`), and what `.fill.json` says otherwise
+in `<name>.json`, with the constructor arguments under the parts' names.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,43 +28,52 @@ TOLERANCE = 1e-5
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kit:
     """shapes: in the checkpoint's order, empty for procedures; dtypes: as numpy names them; arch: the reference's
-    constructor arguments; rules: pattern -> kind of weight; inputs: name -> recipe; golden: empty where only keys
-    are known."""
+    constructor arguments; rules: pattern -> kind of weight; inputs: name -> recipe or number; golden: empty where only
+    keys are known; parts: a pipeline's networks, which share its inputs and golden arrays."""
 
     name: str
     shapes: Shapes
     dtypes: Mapping[str, str]
     arch: Mapping[str, Any] = field(default_factory=dict)
     rules: Sequence[tuple[str, str]] = ()
-    inputs: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    inputs: Mapping[str, Sequence[Any] | float] = field(default_factory=dict)
     golden: Arrays = field(default_factory=dict)
     tolerance: float = TOLERANCE
+    parts: Sequence["Kit"] = ()
 
 
 def read_kits(folder: Path) -> list[Kit]:
     """All kits of a folder, by name."""
-    names = {path.name.partition(".keys.json")[0] for path in folder.glob("*.keys.json")}
-    names |= {path.name.partition(".golden.npz")[0] for path in folder.glob("*.golden.npz")}
-    return [_read(folder, name) for name in sorted(names)]
+    keyed = {path.name.partition(".keys.json")[0] for path in folder.glob("*.keys.json")}
+    golden = {path.name.partition(".golden.npz")[0] for path in folder.glob("*.golden.npz")}
+    parts = {name: sorted(key for key in keyed if key.startswith(f"{name}.")) for name in golden}
+    alone = keyed.difference(*parts.values())
+    return [_read(folder, name, parts.get(name, ())) for name in sorted(alone | golden)]
 
 
-def _read(folder: Path, name: str) -> Kit:
-    keys, fill, golden = (folder / f"{name}.{part}" for part in ("keys.json", "fill.json", "golden.npz"))
+def _read(folder: Path, name: str, parts: Sequence[str]) -> Kit:
+    keys, golden = (folder / f"{name}.{ending}" for ending in ("keys.json", "golden.npz"))
+    fill = folder / (f"{name}.json" if parts else f"{name}.fill.json")
     listed: dict[str, tuple[list[int], str]] = json.loads(keys.read_text()) if keys.exists() else {}
     spec: dict[str, Any] = json.loads(fill.read_text()) if fill.exists() else {}
     arrays: dict[str, NDArray[Any]] = {}
     if golden.exists():
         with np.load(golden) as stored:
             arrays = {key: stored[key] for key in stored.files}
+    rules = [(pattern, kind) for pattern, kind in spec.get("rules", [])]
     return Kit(
         name=name,
         shapes={key: tuple(shape) for key, (shape, _) in listed.items()},
         dtypes={key: dtype for key, (_, dtype) in listed.items()},
         arch=spec.get("arch", {}),
-        rules=[(pattern, kind) for pattern, kind in spec.get("rules", [])],
+        rules=rules,
         inputs=spec.get("inputs", {}),
         golden=arrays,
         tolerance=spec.get("tolerance", TOLERANCE),
+        parts=[
+            replace(_read(folder, part, ()), arch=spec.get(part.removeprefix(f"{name}."), {}), rules=rules)
+            for part in parts
+        ],
     )
 
 
@@ -121,8 +132,19 @@ def _spectral(prefix: str, weight: NDArray[np.float32]) -> tuple[NDArray[np.floa
 
 
 def feeds(kit: Kit) -> dict[str, NDArray[Any]]:
-    """The kit's inputs by name."""
-    return {name: _input(*recipe) for name, recipe in kit.inputs.items()}
+    """The kit's inputs by name: those stored as they are, and those made by recipe."""
+    stored = {
+        name: array for name, array in kit.golden.items() if _is_stored(name, kit.golden) and array.dtype.kind in "buif"
+    }
+    made = {
+        name: _input(*recipe) if isinstance(recipe, Sequence) else np.asarray(recipe)
+        for name, recipe in kit.inputs.items()
+    }
+    return {**stored, **made}
+
+
+def _is_stored(name: str, golden: Arrays) -> bool:
+    return "@" not in name and f"{name}@shape" not in golden
 
 
 def _input(kind: str, shape: Sequence[int], seed: int = 0, *more: Any) -> NDArray[Any]:
@@ -185,9 +207,7 @@ def worst(golden: Arrays, outputs: Mapping[str, Any]) -> dict[str, float]:
     raises:  KeyError where an output is absent, ValueError where its shape is another
     """
     found = {}
-    for name in [key for key in golden if "@" not in key]:
-        if f"{name}@shape" not in golden:  # an input that is stored as it is
-            continue
+    for name in [key for key in golden if "@" not in key and not _is_stored(key, golden)]:
         *shape, stride = (int(n) for n in golden[f"{name}@shape"])
         output = np.asarray(outputs[name], np.float32)
         if list(output.shape) != shape:
