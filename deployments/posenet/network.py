@@ -31,9 +31,7 @@ class Separable(nn.Module):
 
     def __init__(self, inside: int, outside: int, stride: int, rate: int) -> None:
         super().__init__()
-        # Not the rate alone: with two pixels' steps the reference pads as if the filter were one wider.
-        padding = (stride - 1 + 2 * rate) // 2
-        self.depthwise = nn.Conv2d(inside, inside, 3, stride, padding, rate, groups=inside)
+        self.depthwise = nn.Conv2d(inside, inside, 3, stride, rate, rate, groups=inside)
         self.pointwise = nn.Conv2d(inside, outside, 1)
 
     def forward(self, x: Tensor) -> Tensor:
