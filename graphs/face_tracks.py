@@ -126,7 +126,9 @@ class FaceTracker:
         """Let the detector look at frames, and the mesh at the faces it finds."""
         found = await self._detect([self._frames[i] for i in frames]) if frames else []
         # From left to right, so that tokens are dealt in an order that can be foreseen.
-        where = [(i, f) for i, faces in zip(frames, found, strict=True) for f in sorted(faces, key=lambda f: f.box.left)]
+        where = [
+            (i, f) for i, faces in zip(frames, found, strict=True) for f in sorted(faces, key=lambda f: f.box.left)
+        ]
         for i in frames:
             self._looks[i] = []
         for (i, face), points in zip(where, await self._points(where), strict=True):
