@@ -63,6 +63,8 @@ NETWORKS: Mapping[str, str] = {
     "hear_taotaonice": "deployments.faceshifter.network:HEAR_TAOTAONICE",
     "aei_mindslab": "deployments.faceshifter.network:MINDSLAB",
     "aei_taotaonice": "deployments.faceshifter.network:TAOTAONICE",
+    "fashion_clip": "deployments.fashion_clip.network:FASHION_CLIP",
+    "fashion_siglip": "deployments.fashion_siglip.network:FASHION_SIGLIP",
     "gpen": "deployments.gpen.network:GPEN",
     "gpen_parsenet": "deployments.gpen.network:PARSENET",
     "graphonomy": "deployments.graphonomy.network:GRAPHONOMY",
@@ -92,6 +94,8 @@ NETWORKS: Mapping[str, str] = {
 PROCEDURES: Mapping[str, str] = {
     "paint_by_example": "deployments.paint_by_example.prepare:PREPARATION",
     "edges_with_color": "deployments.pix2pix_unet.colour_hints:COLOUR_HINTS",
+    "posenet_decode": "deployments.posenet.decode:DECODING",
+    "posenet_prepare": "deployments.posenet.prepare:PREPARATION",
 }
 """id -> "module:NAME" of its `Procedure`."""
 
