@@ -123,11 +123,11 @@ class Parts:
 
 
 def grid(like: Tensor) -> Tensor:
-    """[h, w, 2] x, y of each pixel of a map, from -1 to 1."""
+    """[2, h x w] x and y of each pixel of a map, from -1 to 1."""
     height, width = like.shape[2:]
     y = 2 * (torch.arange(height, dtype=like.dtype, device=like.device) / (height - 1)) - 1
     x = 2 * (torch.arange(width, dtype=like.dtype, device=like.device) / (width - 1)) - 1
-    return torch.stack((x.expand(height, width), y[:, None].expand(height, width)), -1)
+    return torch.stack((x.repeat(height), y.repeat_interleave(width)))
 
 
 class SegmentationModule(nn.Module):
@@ -149,7 +149,7 @@ class SegmentationModule(nn.Module):
         features = self.predictor(x if self.down is None else self.down(x))
         segments = self.segmentation(features).softmax(1)
         heat = (self.shift(features).flatten(2) / self.temperature).softmax(-1)
-        shift = (heat[..., None] * grid(features).flatten(0, 1)).sum(2)
+        shift = (heat[:, :, None] * grid(features)).sum(-1)
         if self.affine is None:
             affine = torch.eye(2, dtype=x.dtype, device=x.device).expand(*shift.shape, 2)
         else:
@@ -179,13 +179,14 @@ def inverse(matrix: Tensor) -> Tensor:
 
 
 def deformation(source: Parts, target: Parts) -> Tensor:
-    """Where in the source each place of the target comes from: [N, h, w, 2] x, y of -1 to 1."""
+    """Where in the source each place of the target comes from: [N, 2, h, w], x and y of -1 to 1."""
+    height, width = target.segments.shape[2:]
     places = grid(target.segments)
     turn = source.affine @ inverse(target.affine)
-    away = places[None, None] - target.shift[:, :, None, None]
-    moved = (turn[:, :, None, None] @ away[..., None]).squeeze(-1) + source.shift[:, :, None, None]
-    background = places[None, None].expand(len(moved), -1, -1, -1, -1)
-    return (torch.cat((background, moved), 1) * target.segments[..., None]).sum(1)
+    moved = turn @ (places - target.shift[..., None]) + source.shift[..., None]
+    shares = target.segments.flatten(2)
+    found = places * shares[:, :1] + (moved * shares[:, 1:, None]).sum(1)
+    return found.unflatten(2, (height, width))
 
 
 def visibility(source: Parts, target: Parts) -> Tensor:
@@ -215,8 +216,8 @@ class ReconstructionModule(nn.Module):
             self.blend_downsample = Shrink(within(shapes, "blend_downsample"))
 
     def warped(self, x: Tensor, places: Tensor) -> Tensor:
-        """x: [N, C, H, W] looked up at places [N, h, w, 2], which are brought to H x W first."""
-        places = resized(places.permute(0, 3, 1, 2), x.shape[2], x.shape[3]).permute(0, 2, 3, 1)
+        """x: [N, C, H, W] looked up at places [N, 2, h, w], which are brought to H x W first."""
+        places = resized(places, x.shape[2], x.shape[3]).permute(0, 2, 3, 1)
         return F.grid_sample(x, places, mode="bilinear", padding_mode="zeros", align_corners=self.align_corners)
 
     def encoded(self, x: Tensor) -> Tensor:
