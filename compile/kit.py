@@ -215,3 +215,16 @@ def worst(golden: Arrays, outputs: Mapping[str, Any]) -> dict[str, float]:
         difference = np.abs(output.reshape(-1)[::stride] - golden[name]).max()
         found[name] = float(difference / np.abs(golden[name]).max())
     return found
+
+
+def difference(expected: NDArray[Any], result: NDArray[Any]) -> float:
+    """Largest difference of a procedure's result over the largest value of the reference's.
+
+    raises: ValueError where the shapes differ
+    """
+    if expected.shape != result.shape:
+        raise ValueError(f"expected shape {list(expected.shape)}, got {list(result.shape)}")
+    if not expected.size:
+        return 0.0
+    apart = np.abs(np.asarray(expected, np.float64) - result).max()
+    return float(apart / (np.abs(expected).max() or 1.0))

@@ -229,7 +229,7 @@ class SurfacePredictor(nn.Module):
 class Heads(nn.Module):
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
-        widths = []
+        widths: list[int] = []
         while (key := f"roi_heads.box_head.fc{len(widths) + 1}.weight") in shapes:
             widths.append(shapes[key][0])
         self.box_head = BoxHead(shapes["roi_heads.box_head.fc1.weight"][1], widths)
@@ -284,7 +284,8 @@ class DensePose(nn.Module):
                  and u and v [R, 25, 112, 112] on each part, 0 to 1
         """
         heads = self.roi_heads
-        return heads.densepose_predictor(heads.densepose_head(self.surface_cells(pyramid, boxes, image)))
+        coarse, fine, u, v = heads.densepose_predictor(heads.densepose_head(self.surface_cells(pyramid, boxes, image)))
+        return coarse, fine, u, v
 
     def surface_cells(self, pyramid: Pyramid, boxes: Tensor, image: Tensor) -> Tensor:
         """The decoder's features in boxes, [R, 256, 28, 28]."""

@@ -159,7 +159,7 @@ def _build(shapes: Shapes, arch: Mapping[str, Any]) -> LightweightOpenPose:
 
 
 def _outputs(net: LightweightOpenPose, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    outputs = {}
+    outputs: dict[str, Tensor] = {}
     for number, (heatmaps, fields) in enumerate(net.stages(feeds["image"])):
         outputs |= {f"stage{number}_heatmaps": heatmaps, f"stage{number}_pafs": fields}
     return outputs
