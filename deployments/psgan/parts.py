@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.image import LabelMap, RGBImage
+from modiste.labels import FacePart
 
 Floats = NDArray[np.float32]
 
@@ -18,9 +19,8 @@ SIDE = 256
 """Side of the pictures, pixels."""
 GRID = 64
 """Side of the maps in which make-up is brought over."""
-LIPS = (12, 13)
-SKIN = (1, 10)
-"""Classes of the face parser: skin, then nose."""
+LIPS = (FacePart.UPPER_LIP, FacePart.LOWER_LIP)
+SKIN = (FacePart.SKIN, FacePart.NOSE)
 EYES = (slice(36, 42), slice(42, 48))
 """Landmarks about each eye."""
 AROUND_EYE = 16
@@ -30,7 +30,7 @@ AROUND_EYE = 16
 def masks(labels: LabelMap, landmarks: Floats) -> Floats:
     """Lips, skin and the skin about the eyes.
 
-    labels:    [256, 256], the 19 classes of `bisenet_r18`
+    labels:    [256, 256], `FacePart`
     landmarks: [68, 2] y, x, pixels of the same picture
     returns:   [3, 256, 256], 0 or 1
     """
