@@ -92,6 +92,10 @@ NETWORKS: Mapping[str, str] = {
 """id -> "module:NAME" of its `Network`; the first that knows a checkpoint takes it."""
 
 PROCEDURES: Mapping[str, str] = {
+    "hrviton_agnostic": "deployments.hrviton.reproduce:AGNOSTIC",
+    "hrviton_preparation": "deployments.hrviton.reproduce:PREPARATION",
+    "hrviton_conditions": "deployments.hrviton.reproduce:CONDITIONS",
+    "lightweight_openpose_group": "deployments.lightweight_openpose.group:GROUPING",
     "paint_by_example": "deployments.paint_by_example.prepare:PREPARATION",
     "edges_with_color": "deployments.pix2pix_unet.colour_hints:COLOUR_HINTS",
     "posenet_decode": "deployments.posenet.decode:DECODING",

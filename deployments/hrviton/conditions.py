@@ -1,0 +1,183 @@
+"""What HR-VITON's two networks are fed, made as in its training, numbers and rounding included.
+
+Pictures are float32 [3, H, W] RGB, -1 to 1, H x W = 1024 x 768 (or another size of that shape) unless said otherwise.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deployments.hrviton.agnostic import Joints, agnostic_image, agnostic_labels
+from deployments.hrviton.labels import PAINTED, SEEN, one_hot, painted, seen
+from modiste.image import LabelMap, Mask, RGBImage
+
+Array = NDArray[np.float32]
+
+WIDTH: Final = 768
+COARSE: Final = (256, 192)
+"""Height and width that the condition generator sees."""
+BLUR_SIDE, BLUR_DEVIATION = 15, 3.0
+UPPER: Final = list(SEEN).index("upper")
+UNDER: Final = [list(SEEN).index(name) for name in ("background", "upper", "bottom")]
+"""What a garment may lie over; it is hidden behind everything else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A person and a garment, ready.
+
+    agnostic:     the person without the old garment
+    dense_pose:   the coloured parts of the body, black elsewhere
+    labels:       uint8 [H, W], 13 classes, without the old garment
+    garment_mask: float32 [1, H, W], 0 or 1
+    """
+
+    agnostic: Array
+    dense_pose: Array
+    labels: LabelMap
+    garment: Array
+    garment_mask: Array
+
+
+def prepare(
+    *,
+    image: RGBImage,
+    labels: LabelMap,
+    joints: Joints,
+    dense_pose: RGBImage,
+    garment: RGBImage,
+    garment_mask: Mask,
+    width: int = WIDTH,
+) -> Prepared:
+    """Forget the old garment, at full size, then bring everything to the networks' size and range.
+
+    image, dense_pose: uint8 [1024, 768, 3] RGB, labels: uint8 [1024, 768], 20 classes, joints: in their pixels
+    garment:           uint8 [1024, 768, 3] RGB on a light background; garment_mask: 255 = garment
+    raises:            CannotFit where the pose lacks a shoulder or a hip
+    """
+    smooth, sharp = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+    bare = agnostic_image(image, labels, joints)
+    forgotten = agnostic_labels(labels, joints)
+    inside = resized(garment_mask, width, sharp) >= 128
+    return Prepared(
+        agnostic=normalised(resized(bare, width, smooth)),
+        dense_pose=normalised(resized(dense_pose, width, smooth)),
+        labels=seen(LabelMap(resized(forgotten, width, sharp))),
+        garment=normalised(resized(garment, width, smooth)),
+        garment_mask=inside.astype(np.float32)[None],
+    )
+
+
+def condition_inputs(person: Prepared) -> tuple[Array, Array]:
+    """The condition generator's two inputs, [1, 4, 256, 192] and [1, 16, 256, 192]."""
+    garment = np.concatenate(
+        [_coarse(person.garment, cv2.INTER_LINEAR), _coarse(person.garment_mask, cv2.INTER_NEAREST)]
+    )
+    labels = cv2.resize(person.labels, COARSE[::-1], interpolation=cv2.INTER_NEAREST)
+    shown = np.concatenate([one_hot(LabelMap(labels), len(SEEN)), _coarse(person.dense_pose, cv2.INTER_LINEAR)])
+    return garment[None], shown[None]
+
+
+def generator_inputs(
+    person: Prepared, *, flow: Array, labels: Array, warped_mask: Array, occlusion: bool = True
+) -> tuple[Array, LabelMap]:
+    """The image generator's picture input [1, 9, H, W], and its label map [H, W], 7 classes, not yet one-hot.
+
+    flow, labels, warped_mask: the condition generator's, [2, 128, 96], [13, 256, 192] and [1, 256, 192]
+    occlusion:                 keep the garment from what lies in front of it: arms, hair, face, legs
+    """
+    height, width = person.labels.shape
+    planes = labels.copy()
+    planes[UPPER] *= warped_mask[0]
+    blurred = np.stack([_blurred(cv2.resize(plane, (width, height))) for plane in planes])
+    garment, inside = warped(np.concatenate([person.garment, person.garment_mask]), flow)
+    if occlusion:
+        inside = inside * _share(blurred, UNDER)
+        garment = garment * inside + (1 - inside)
+    x = np.concatenate([person.agnostic, person.dense_pose, garment])
+    return x[None], painted(LabelMap(blurred.argmax(axis=0).astype(np.uint8)))
+
+
+def generator_labels(labels: LabelMap) -> Array:
+    """The image generator's label input, float32 [1, 7, H, W]."""
+    return one_hot(labels, len(PAINTED))[None]
+
+
+def warped(layers: Array, flow: Array) -> tuple[Array, Array]:
+    """A garment and its mask, [4, H, W], where the flow puts them: [3, H, W] and [1, H, W]; edge pixels go on outside.
+
+    Rounded at every step as the reference rounds it: along a garment's edges a flow that differs in its last bit gives
+    colours that differ by 1e-4.
+    """
+    height, width = layers.shape[1:]
+    coarse_height, coarse_width = flow.shape[1:]
+    fine = _enlarged(_enlarged(flow, width, 2), height, 1)
+    across = fine[0] / np.float32((coarse_width - 1) / 2) + _even(width)
+    down = fine[1] / np.float32((coarse_height - 1) / 2) + _even(height)[:, None]
+    one = np.float32(1)
+    x = _fused(across + one, width / 2, -0.5)
+    y = _fused(down + one, height / 2, -0.5)
+    moved = cv2.remap(
+        np.ascontiguousarray(layers.transpose(1, 2, 0)), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    planes = moved.transpose(2, 0, 1)
+    return planes[:-1], planes[-1:]
+
+
+def normalised(image: NDArray[np.uint8]) -> Array:
+    """uint8 [H, W, 3] -> float32 [3, H, W], -1 to 1."""
+    half = np.float32(0.5)
+    return (np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / np.float32(255) - half) / half
+
+
+def resized(image: NDArray[np.uint8], width: int, method: Image.Resampling) -> NDArray[np.uint8]:
+    """A picture or label map at another width, its shape kept."""
+    height = width * image.shape[0] // image.shape[1]
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), method))
+
+
+def _coarse(planes: Array, method: int) -> Array:
+    return np.stack([cv2.resize(plane, COARSE[::-1], interpolation=method) for plane in planes])
+
+
+def _blurred(plane: Array) -> Array:
+    """Gaussian blur that takes everything outside for zero."""
+    blurred: Array = cv2.GaussianBlur(plane, (BLUR_SIDE, BLUR_SIDE), BLUR_DEVIATION, borderType=cv2.BORDER_CONSTANT)
+    return blurred
+
+
+def _share(planes: Array, chosen: list[int]) -> Array:
+    """How much of all the classes' probability the chosen ones have, [1, H, W]."""
+    likely = np.exp(planes - planes.max(axis=0))
+    return np.asarray(likely[chosen].sum(axis=0) / likely.sum(axis=0))[None]
+
+
+def _fused(a: Array, b: Array | float, c: Array | float) -> Array:
+    """a * b + c, rounded once."""
+    return (a.astype(np.float64) * b + c).astype(np.float32)
+
+
+def _even(count: int) -> Array:
+    """From -1 to 1, counted from both ends."""
+    step = np.float64(np.float32(2) / np.float32(count - 1))
+    place = np.arange(count)
+    return np.where(place < count // 2, step * place - 1, 1 - step * (count - 1 - place)).astype(np.float32)
+
+
+def _enlarged(planes: Array, size: int, axis: int) -> Array:
+    """Linear interpolation along an axis of [2, h, w], pixel centres at halves."""
+    count = planes.shape[axis]
+    half = np.float32(0.5)
+    place = np.maximum((np.arange(size, dtype=np.float32) + half) * np.float32(count / size) - half, 0)
+    before = place.astype(np.intp)
+    after = np.minimum(before + 1, count - 1)
+    share = (place - before).astype(np.float32)
+    if axis == 1:
+        share = share[:, None]
+    return _fused(planes.take(before, axis), 1 - share, planes.take(after, axis) * share)
