@@ -1,6 +1,7 @@
 """Shared by all suites: markers that skip with a reason, the samples, and the development data where it exists."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ SHARED = Path(os.environ.get("MODISTE_SHARED", ROOT.parent / "shared"))
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("shared") and not SHARED.is_dir():
         pytest.skip("the development data is not beside this checkout")
+    if item.get_closest_marker("torch") and find_spec("torch") is None:
+        pytest.skip("torch is not installed here; the torch environment runs this")
 
 
 @pytest.fixture(scope="session")

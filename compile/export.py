@@ -1,0 +1,59 @@
+"""Network -> ONNX, the form that every engine is built from. Needs torch; serving never comes here.
+
+By torch's exporter that traces (`dynamo=False`): the newer one cannot be used without `onnxscript`, and what is
+exported here has no data-dependent Python for it to see.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modiste.spec import TensorSpec
+
+OPSET = 17
+"""Has layer normalisation and grid sampling as single ops, and is read by every runtime that we build engines with."""
+TRACED_BATCH = 2
+"""A batch of 1 would be broadcast or squeezed away unnoticed."""
+
+
+def export(
+    network: Any,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    path: Path,
+    sizes: Mapping[str, int] | None = None,
+) -> None:
+    """Write a network as ONNX. The batch and all other named sizes stay free; the network stays as it was.
+
+    network: torch.nn.Module in evaluation mode, on the CPU; takes the inputs in this order, and returns a tensor or a
+             sequence of them in the order of the outputs
+    path:    over 2 GB, the weights lie in files of their own beside it
+    sizes:   what to trace with for each named size but the batch, "N"
+    raises:  ValueError in training mode
+    """
+    if network.training:
+        raise ValueError("expected a network in evaluation mode, got one in training mode")
+    traced = {"N": TRACED_BATCH, **(sizes or {})}
+    examples = tuple(
+        torch.zeros([traced[s] if isinstance(s, str) else s for s in tensor.shape], dtype=getattr(torch, tensor.dtype))
+        for tensor in inputs
+    )
+    free = {
+        tensor.name: {axis: size for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
+        for tensor in (*inputs, *outputs)
+    }
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)  # of this exporter, on purpose
+        torch.onnx.export(
+            network,
+            examples,
+            str(path),
+            input_names=[tensor.name for tensor in inputs],
+            output_names=[tensor.name for tensor in outputs],
+            dynamic_axes={name: axes for name, axes in free.items() if axes},
+            opset_version=OPSET,
+            dynamo=False,
+        )
