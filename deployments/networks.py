@@ -92,6 +92,7 @@ NETWORKS: Mapping[str, str] = {
 """id -> "module:NAME" of its `Network`; the first that knows a checkpoint takes it."""
 
 PROCEDURES: Mapping[str, str] = {
+    "densepose_convert": "deployments.densepose.surface:CONVERSION",
     "hrviton_agnostic": "deployments.hrviton.reproduce:AGNOSTIC",
     "hrviton_preparation": "deployments.hrviton.reproduce:PREPARATION",
     "hrviton_conditions": "deployments.hrviton.reproduce:CONDITIONS",

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
+from deployments.densepose.boxes import MEAN_BGR
 from deployments.networks import Network
 
 Pyramid = Sequence[Tensor]
 """Features [N, C, H / s, W / s] for s = 4, 8, 16, 32."""
 
-MEAN_BGR = (103.53, 116.28, 123.675)
 BOX_SIDE, SURFACE_SIDE = 7, 28
 """Cells along a box for its class and for its surface."""
 
