@@ -21,13 +21,14 @@ serve: $(VENV)/serve ## the server on 127.0.0.1:8000, until Ctrl-C
 	$(BIN)/python -m compile build
 	$(BIN)/python -m api serve
 
-test: $(VENV)/dev ## everything: units, all flows on the default weights, a Ray cluster, HTTP end to end
+test: $(VENV)/dev $(TORCH)/ready ## everything: units, all flows on the default weights, a Ray cluster, HTTP end to end, networks
 	$(BIN)/python -m weights fetch
 	$(BIN)/python -m compile build
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not torch"
+	$(TORCH)/bin/python -m pytest -m torch
 
 test-fast: $(VENV)/dev ## the part without weights or cluster, under a minute
-	$(BIN)/python -m pytest -m "not weights and not cluster and not shared"
+	$(BIN)/python -m pytest -m "not weights and not cluster and not shared and not torch"
 
 check: $(VENV)/dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -31,16 +31,16 @@ class Row:
 
 def check_folder(folder: Path, only: str | None = None) -> Iterator[Row]:
     """Check kit by kit. only: id of the one network or procedure that is wanted"""
-    # On a single thread oneDNN takes other algorithms, whose rounding warps then multiply past the tolerance.
-    torch.set_num_threads(max(2, torch.get_num_threads()))
     found = kits.read_kits(folder)
     for kit in found:
-        who = recognise(kit.shapes) if kit.shapes else _procedure_for(kit)
-        if only is None or who == only:
-            yield _check(kit, who, found)
+        if only is None or who_knows(kit) == only:
+            yield check(kit, found)
 
 
-def _procedure_for(kit: Kit) -> str | None:
+def who_knows(kit: Kit) -> str | None:
+    """The network or procedure that a kit is about; None where there is none."""
+    if kit.shapes:
+        return recognise(kit.shapes)
     names = frozenset(kit.golden)
     return next((identifier for identifier in PROCEDURES if procedure(identifier).knows(names)), None)
 
@@ -54,8 +54,11 @@ def _with_inputs(kit: Kit, of: Procedure, folder: Sequence[Kit]) -> Arrays:
     return {**(others[nearest[0]] if nearest else {}), **kit.golden}
 
 
-def _check(kit: Kit, who: str | None, folder: Sequence[Kit]) -> Row:
-    started = perf_counter()
+def check(kit: Kit, folder: Sequence[Kit]) -> Row:
+    """One kit. folder: all kits beside it"""
+    # On a single thread oneDNN takes other algorithms, whose rounding warps then multiply past the tolerance.
+    torch.set_num_threads(max(2, torch.get_num_threads()))
+    started, who = perf_counter(), who_knows(kit)
     tolerance = max(kit.tolerance, network(who).tolerance) if who and kit.shapes else kit.tolerance
 
     def row(found: Mapping[str, float], missed: str | None = None) -> Row:
