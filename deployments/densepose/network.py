@@ -300,7 +300,8 @@ def pooled(levels: Pyramid, boxes: Tensor, image: Tensor, side: int) -> Tensor:
 
     levels: [N, C, H / s, W / s] for s = 4, 8, ...; boxes: [R, 4] pixels; image: [R] int64; returns [R, C, side, side]
     """
-    sizes = torch.tensor([level.shape[-2:] for level in levels], device=boxes.device)
+    one = image.new_ones(1)  # times a size: a tensor of it even where sizes are only known when the network runs
+    sizes = torch.cat([torch.stack((one * level.shape[-2], one * level.shape[-1]), 1) for level in levels])
     counts = sizes.prod(1) * levels[0].shape[0]
     starts = counts.cumsum(0) - counts
     table = torch.cat([level.permute(0, 2, 3, 1).flatten(0, 2) for level in levels])

@@ -67,6 +67,27 @@ def _enlarged(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=True)
 
 
+class Means(nn.Module):
+    """Means over parts x parts pieces of a map, which share a row or column where the sides do not divide.
+
+    As two products, because exporters know adaptive pooling only where they do.
+    """
+
+    def __init__(self, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._shares(x.shape[-2], x) @ (x @ self._shares(x.shape[-1], x).T)
+
+    def _shares(self, size: int, x: Tensor) -> Tensor:
+        """[parts, size]: each row or column's share in each piece."""
+        piece = torch.arange(self.parts, device=x.device).unsqueeze(1)
+        place = torch.arange(size, device=x.device)
+        inside = (place >= piece * size // self.parts) & (place * self.parts < (piece + 1) * size)
+        return inside / inside.sum(1, keepdim=True, dtype=x.dtype)
+
+
 class Pyramid(nn.Module):
     """Means over 1, 2 x 2, 3 x 3 and 6 x 6 parts of the map, beside the map itself."""
 
@@ -74,9 +95,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(size), *_mixed(inside, outside)) for size in self.SIZES
-        )
+        self.stages = nn.ModuleList(nn.Sequential(Means(size), *_mixed(inside, outside)) for size in self.SIZES)
         self.bottleneck = nn.Sequential(*_mixed(inside + len(self.SIZES) * outside, outside, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,9 +161,7 @@ class SCHP(nn.Module):
         self.context_encoding = Pyramid(inside, context)
         self.edge = Edge(ends[:3], edged, shapes["edge.conv4.weight"][0])
         self.decoder = Decoder(context, ends[0], kept, between, classes)
-        self.fushion = nn.Sequential(
-            *_mixed(between + 3 * edged, fused), nn.Dropout2d(0.1), nn.Conv2d(fused, classes, 1)
-        )
+        self.fushion = nn.Sequential(*_mixed(between + 3 * edged, fused), nn.Identity(), nn.Conv2d(fused, classes, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """Classes of every fourth pixel.
