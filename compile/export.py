@@ -5,7 +5,8 @@ exported here has no data-dependent Python for it to see.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def export(
         tensor.name: {axis: size for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
         for tensor in (*inputs, *outputs)
     }
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), _open_attention(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # of this exporter, on purpose
         torch.onnx.export(
             network,
@@ -57,3 +58,14 @@ def export(
             opset_version=OPSET,
             dynamo=False,
         )
+
+
+@contextmanager
+def _open_attention() -> Iterator[None]:
+    """Without the fused attention that torch's own module takes in inference and that has no form in ONNX."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)

@@ -1,5 +1,6 @@
 """Networks as ONNX: any batch, the same numbers, and nothing else changed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,32 @@ def test_exporting_changes_nothing(network: Any, tmp_path: Path) -> None:
     assert torch.is_grad_enabled()
     assert not network.training
     assert [path.name for path in tmp_path.iterdir()] == ["iresnet.onnx"]
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean")  # by torch's own attention
+def test_attention_is_written_out(tmp_path: Path) -> None:
+    import torch
+
+    from compile.export import export
+
+    tokens = TensorSpec(name="tokens", shape=("N", 5, 8), range="any", meaning="anything")
+
+    class Attending(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: Any) -> Any:
+            return self.attention(x, x, x, need_weights=False)[0]
+
+    net = Attending().eval()
+    fused = torch.backends.mha.get_fastpath_enabled()
+    export(net, (tokens,), (replace(tokens, name="attended"),), tmp_path / "attention.onnx")
+    assert torch.backends.mha.get_fastpath_enabled() == fused
+    fed = np.random.default_rng(0).normal(size=(3, 5, 8)).astype(np.float32)
+    found = ov.Core().compile_model(tmp_path / "attention.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([fed])[0]
+    assert np.allclose(found, net(torch.from_numpy(fed)).detach().numpy(), atol=1e-4)
 
 
 @pytest.mark.torch
