@@ -94,12 +94,13 @@ def generator_inputs(
     planes = labels.copy()
     planes[UPPER] *= warped_mask[0]
     blurred = np.stack([_blurred(cv2.resize(plane, (width, height))) for plane in planes])
+    leading, peak = _leading(blurred)
     garment, inside = warped(np.concatenate([person.garment, person.garment_mask]), flow)
     if occlusion:
-        inside = inside * _share(blurred, UNDER)
+        inside = inside * _share(blurred - peak, UNDER)
         garment = garment * inside + (1 - inside)
     x = np.concatenate([person.agnostic, person.dense_pose, garment])
-    return x[None], painted(LabelMap(blurred.argmax(axis=0).astype(np.uint8)))
+    return x[None], painted(leading)
 
 
 def generator_labels(labels: LabelMap) -> Array:
@@ -152,9 +153,18 @@ def _blurred(plane: Array) -> Array:
     return blurred
 
 
+def _leading(planes: Array) -> tuple[LabelMap, Array]:
+    """Which class is the largest, the first of equals, and how large."""
+    index, peak = np.zeros(planes.shape[1:], np.uint8), planes[0].copy()
+    for number, plane in enumerate(planes[1:], 1):
+        np.copyto(index, np.uint8(number), where=plane > peak)
+        np.maximum(peak, plane, out=peak)
+    return LabelMap(index), peak
+
+
 def _share(planes: Array, chosen: list[int]) -> Array:
-    """How much of all the classes' probability the chosen ones have, [1, H, W]."""
-    likely = np.exp(planes - planes.max(axis=0))
+    """How much of all the classes' probability the chosen ones have, [1, H, W]; planes: at most 0, overwritten."""
+    likely = np.exp(planes, out=planes)
     return np.asarray(likely[chosen].sum(axis=0) / likely.sum(axis=0))[None]
 
 

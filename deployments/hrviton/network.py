@@ -76,8 +76,9 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
 class ConditionGenerator(nn.Module):
     """garment, person: channels of the two inputs; classes: of the label map; width: of the first layer
 
-    bends:     what the decoder sees of the garment: "T1", the warped pyramid, or "encoder", the warped features
-    outside:   channels of the last residual block; another number than `classes` means a 1 x 1 convolution after it
+    bends:     what the label decoder sees of the garment: "T1", the warped pyramid, or "encoder", the warped features
+    convolved: whether a 1 x 1 convolution without ReLU makes the label map, not the last residual block itself
+    batch:     batch norm, otherwise instance norm without weights
     """
 
     def __init__(
@@ -140,10 +141,9 @@ class ConditionGenerator(nn.Module):
             shown_all = double(shown_all) + self.conv1[at](shown[at])
             flow = double(flows[-1])
             bent = warp(shown_all, flow)
-            flow = flow + self.flow_conv[level](torch.cat((bent, self.bottleneck[level - 1](x)), 1))
-            flows.append(flow)
+            flows.append(flow + self.flow_conv[level](torch.cat((bent, self.bottleneck[level - 1](x)), 1)))
             if self.bends != "T1":
-                bent = warp(shown[at], double(flows[-2]))
+                bent = warp(shown[at], flow)
             x = self.SegDecoder[level](torch.cat((x, posed[at], bent), 1))
         bent = warp(garment, double(flows[-1]))
         labels = self.out_layer(torch.cat((x, person, bent), 1))
