@@ -112,12 +112,12 @@ def denoised(
 
 
 def schedule(steps: int) -> Iterator[tuple[int, int, int]]:
-    """(step whose noise is predicted, step left, step reached), `steps` + 1 of them: the first move is made twice."""
+    """(step whose noise is predicted, step left, step reached); of several moves, the first is made twice."""
     stride = TRAINED_STEPS // steps
     times = np.arange(steps)[::-1] * stride + OFFSET
     for number, time in enumerate(int(t) for t in times):
         yield time, time, time - stride
-        if number == 0:
+        if number == 0 and steps > 1:
             yield time - stride, time, time - stride
 
 

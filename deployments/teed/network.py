@@ -17,9 +17,9 @@ from deployments.networks import Network
 
 def smish(x: Tensor) -> Tensor:
     """x tanh(ln(1 + s)), s = sigmoid(x), which is x (s^2 + 2s) / (s^2 + 2s + 2)."""
-    s = torch.sigmoid(x)
-    t = s * (s + 2)
-    return x * (t / (t + 2))
+    t = torch.sigmoid(x)
+    t.mul_(t + 2)
+    return t.div_(t + 2).mul_(x)
 
 
 class Smish(nn.Module):
