@@ -9,6 +9,7 @@ caller (`boxes`), so the network comes as three parts: what the whole picture ho
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from math import isqrt
 from typing import Any
 
 import torch
@@ -22,8 +23,8 @@ from deployments.networks import Network
 Pyramid = Sequence[Tensor]
 """Features [N, C, H / s, W / s] for s = 4, 8, 16, 32."""
 
-BOX_SIDE, SURFACE_SIDE = 7, 28
-"""Cells along a box for its class and for its surface."""
+SURFACE_SIDE = 28
+"""Cells along a box for its surface."""
 
 
 class FrozenNorm(nn.Module):
@@ -250,6 +251,8 @@ class DensePose(nn.Module):
         deltas = shapes["proposal_generator.rpn_head.anchor_deltas.weight"][0]
         self.proposal_generator = ProposalGenerator(inside, anchors, deltas)
         self.roi_heads = Heads(shapes)
+        # Cells along a box for its class.
+        self.box_side = isqrt(shapes["roi_heads.box_head.fc1.weight"][1] // inside)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """What the whole picture holds.
@@ -272,7 +275,7 @@ class DensePose(nn.Module):
         image:   [R] int64, which picture of the batch each lies in
         returns: logits [R, 2] of person and background; deltas [R, 4] of the box, ten (centre) and five times (size)
         """
-        x = self.roi_heads.box_head(pooled(pyramid, boxes, image, BOX_SIDE))
+        x = self.roi_heads.box_head(pooled(pyramid, boxes, image, self.box_side))
         predictor = self.roi_heads.box_predictor
         return predictor.cls_score(x), predictor.bbox_pred(x)
 
