@@ -46,7 +46,7 @@ def read_kits(folder: Path) -> list[Kit]:
     """All kits of a folder, by name."""
     keyed = {path.name.partition(".keys.json")[0] for path in folder.glob("*.keys.json")}
     golden = {path.name.partition(".golden.npz")[0] for path in folder.glob("*.golden.npz")}
-    parts = {name: sorted(key for key in keyed if key.startswith(f"{name}.")) for name in golden}
+    parts = {name: sorted(key for key in keyed if key.rpartition(".")[0] == name) for name in golden}
     alone = keyed.difference(*parts.values())
     return [_read(folder, name, parts.get(name, ())) for name in sorted(alone | golden)]
 

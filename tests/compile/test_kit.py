@@ -25,12 +25,13 @@ def kits(tmp_path: Path) -> dict[str, Kit]:
     write("pipe.vae.keys.json", KEYS)
     write("pipe.json", {"unet": {"heads": 2}, "vae": {"groups": 4}, "inputs": {"x": ["unit", [1, 3]], "step": 500}})
     np.savez(tmp_path / "pipe.golden.npz", **{"image": np.full(3, 9, np.uint8), "y": np.ones(4), "y@shape": [4, 1]})
+    write("pipe.unet.older_names.keys.json", KEYS)
     write("other.unet.keys.json", KEYS)
     return {kit.name: kit for kit in read_kits(tmp_path)}
 
 
 def test_every_kit_is_found_once(kits: dict[str, Kit]) -> None:
-    assert list(kits) == ["crop", "half_width0.5_cm1", "net", "other.unet", "pipe"]
+    assert list(kits) == ["crop", "half_width0.5_cm1", "net", "other.unet", "pipe", "pipe.unet.older_names"]
     assert [kit.name for kit in kits.values() if kit.parts] == ["pipe"]
 
 
