@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
+from PIL import Image
+from PIL import __version__ as pillow
 
 from compile.kit import Arrays, worst
 from deployments.hrviton.agnostic import agnostic_image, agnostic_labels, square_hips
@@ -40,7 +41,7 @@ def _picture(seed: NDArray[Any]) -> RGBImage:
 
 
 def _reproduce_agnostic(kit: Arrays) -> Mapping[str, float]:
-    same_strokes = str(kit["pil_version"]) == PIL.__version__
+    same_strokes = str(kit["pil_version"]) == pillow
     found = {}
     for case in _cases(kit):
         labels, joints = LabelMap(kit[f"{case}/parse"]), kit[f"{case}/pose"]
@@ -75,8 +76,8 @@ def _prepared(kit: Arrays) -> Prepared:
 def _reproduce_preparation(kit: Arrays) -> Mapping[str, float]:
     ready = _prepared(kit)
     width = ready.labels.shape[1]
-    image = normalised(resized(_picture(kit["image_seed"]), width, PIL.Image.Resampling.BILINEAR))
-    parsed = seen(LabelMap(resized(kit["parse"], width, PIL.Image.Resampling.NEAREST)))
+    image = normalised(resized(_picture(kit["image_seed"]), width, Image.Resampling.BILINEAR))
+    parsed = seen(LabelMap(resized(kit["parse"], width, Image.Resampling.NEAREST)))
     planes = one_hot(parsed, len(SEEN))
     worn = planes[UPPER]
     whole = {
