@@ -144,8 +144,7 @@ class ToGraph(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels: [N, pixels, inside]; returns [N, nodes, hidden]."""
         share = F.softmax(pixels @ self.pre_fea, -1)
-        # Sums over pixels first: the same product, without features of every pixel in between.
-        return F.relu(share.transpose(1, 2) @ pixels @ self.weight)
+        return F.relu(share.transpose(1, 2) @ (pixels @ self.weight))
 
 
 class GraphStep(nn.Module):
