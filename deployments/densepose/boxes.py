@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.special import expit
 
 from modiste.image import RGBImage
 
@@ -101,7 +102,7 @@ def people(boxes: Floats, logits: Floats, deltas: Floats, size: tuple[int, int],
     least:  probability of a person
     """
     weights = np.array((10, 10, 5, 5), np.float32)
-    scores = np.asarray(1 / (1 + np.exp(logits[:, 1] - logits[:, 0])), np.float32)
+    scores = np.asarray(expit(logits[:, 0] - logits[:, 1]), np.float32)
     likely = np.flatnonzero(scores > least)
     moved = within(shifted(boxes[likely], deltas[likely] / weights), size)
     kept = _apart(moved, scores[likely], np.zeros(len(likely), np.intp), OVERLAP)[:MOST]
