@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deployments.base import Model
 from modiste.geometry import Box, Points, bounding_box
@@ -200,13 +201,15 @@ class Dressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarpInput:
-    """garment: cut out, straight alpha; category: None decides by the outline.
+    """garment: cut out, straight alpha; category: None decides by look and outline.
 
+    look:   `FashionEmbedding` of the garment on white, the same picture as `garment`; None for one cut from its wearer
     wearer: who wears the garment in its own picture, in that picture's coordinates; None for a garment laid flat
     """
 
     garment: RGBAImage
     category: Category | None
+    look: Embedding | None
     tuck: Tuck
     wearer: Dressed | None
     person: Dressed
@@ -220,6 +223,7 @@ class WarpedGarment:
                   and right
     bare:         which part of the undressed body each pixel shows (`modiste.labels.BodyPart`): neck, arms, legs,
                   OTHER for the trunk; BACKGROUND outside
+    relief:       float32 [H, W, 2], x and y of the bare limbs' surface normals; 0 where there is no limb
     covered:      the part of the arms that the garment hides
     unit:         width of the shoulders, pixels
     sleeve_reach: how far each sleeve goes along its arm (left, right), 0 = shoulder, 1 = elbow, 2 = wrist
@@ -229,6 +233,7 @@ class WarpedGarment:
     category: Category
     pieces: LabelMap
     bare: LabelMap
+    relief: NDArray[np.float32]
     covered: Mask
     unit: float
     sleeve_reach: tuple[float, float]

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.roles import (
+    Article,
     Category,
     Dressed,
+    FashionEmbedding,
     GarmentSynthesis,
     GarmentWarp,
     HumanParsing,
@@ -31,7 +33,7 @@ from deployments.roles import (
 from graphs.base import Graph, uses
 from modiste.errors import NoGarment, NoPerson, PersonTooSmall
 from modiste.geometry import Box, crop
-from modiste.image import LabelMap, Mask, RGBAImage, RGBImage
+from modiste.image import Embedding, LabelMap, Mask, RGBAImage, RGBImage
 from modiste.labels import BodyPart
 from modiste.telemetry import step
 
@@ -50,7 +52,7 @@ class TryOnOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     category: Literal["auto", "upper", "lower", "dress"] = Field(
-        default="auto", description="where the garment goes; auto decides by its outline"
+        default="auto", description="where the garment goes; auto decides by its look and outline"
     )
     tuck: Tuck = Field(
         default="auto",
@@ -93,6 +95,7 @@ class TryOn(Graph[TryOnRequest, TryOnResult]):
     pose = uses(PoseEstimation)
     parse = uses(HumanParsing)
     matte = uses(Matting)
+    look = uses(FashionEmbedding)
     warp = uses(GarmentWarp)
     compose = uses(GarmentSynthesis)
 
@@ -104,11 +107,11 @@ class TryOn(Graph[TryOnRequest, TryOnResult]):
             raise NoPerson("expected a photo of a person, got none that can be recognised")
         view, region = person_view(request.person, people[0])
         category: Category | None = None if options.category == "auto" else options.category
-        (person, _), (garment, wearer) = await asyncio.gather(
+        (person, _), (garment, look, wearer) = await asyncio.gather(
             self._person(view, people[0], region), self._garment(garment_photo, wearers, category)
         )
         warped = await self.warp(
-            WarpInput(garment=garment, category=category, tuck=options.tuck, wearer=wearer, person=person)
+            WarpInput(garment=garment, category=category, look=look, tuck=options.tuck, wearer=wearer, person=person)
         )
         background = None if options.background == "keep" else colour_of(options.background)
         dressed = await self.compose(
@@ -119,8 +122,8 @@ class TryOn(Graph[TryOnRequest, TryOnResult]):
         return TryOnResult(
             image=image,
             agnostic=dressed.agnostic,
-            cutout=on_grey(garment),
-            warped=on_grey(warped.layer),
+            cutout=on_plain(garment, GREY),
+            warped=on_plain(warped.layer, GREY),
             category=warped.category,
         )
 
@@ -136,15 +139,16 @@ class TryOn(Graph[TryOnRequest, TryOnResult]):
 
     async def _garment(
         self, photo: RGBImage, wearers: tuple[Pose, ...], category: Category | None
-    ) -> tuple[RGBAImage, Dressed | None]:
-        """The garment's own pixels, and who wears it if anyone does."""
+    ) -> tuple[RGBAImage, Embedding | None, Dressed | None]:
+        """The garment's own pixels, what they look like, and who wears it if anyone does."""
         matte = await self.matte(photo)
         if wearers:
             whole = Box(0, 0, photo.shape[1], photo.shape[0])
             worn, _ = await self._person(photo, wearers[0], whole)
             if is_worn(worn.labels):
-                return cut_worn(photo, worn, category), worn
-        return RGBAImage(np.dstack([photo, matte])), None
+                return cut_worn(photo, worn, category), None, worn
+        garment = RGBAImage(np.dstack([photo, matte]))
+        return garment, await self.look(Article(image=on_plain(garment, 255))), None
 
 
 def shrunk(photo: RGBImage) -> RGBImage:
@@ -235,9 +239,9 @@ def colour_of(text: str) -> tuple[int, int, int]:
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
-def on_grey(layer: RGBAImage) -> RGBImage:
+def on_plain(layer: RGBAImage, grey: int) -> RGBImage:
     alpha = layer[..., 3:].astype(np.float32) / 255
-    return RGBImage(np.rint(GREY + (layer[..., :3].astype(np.float32) - GREY) * alpha).astype(np.uint8))
+    return RGBImage(np.rint(grey + (layer[..., :3].astype(np.float32) - grey) * alpha).astype(np.uint8))
 
 
 def paste_changes(

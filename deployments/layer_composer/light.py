@@ -6,6 +6,10 @@ from numpy.typing import NDArray
 
 from deployments.layer_composer.fill import Colour
 
+USUAL_LIGHT = np.array([0.0, -0.1, 0.4], np.float32)
+"""From the front and a little from above."""
+LEAST_LIGHT, MOST_LIGHT = np.array([-0.3, -0.25, 0.3]), np.array([0.3, 0.1, 0.6])
+
 
 def folds(colour: Colour, old: NDArray[np.bool_], unit: float) -> NDArray[np.float32]:
     """Relative brightness of the worn garment, [H, W] around 1; flat where a pattern or darkness hides it.
@@ -43,6 +47,39 @@ def _smooth(grey: NDArray[np.float32], known: NDArray[np.bool_], sigma: float) -
     """Blur within `known` only."""
     mass = cv2.GaussianBlur(known.astype(np.float32), (0, 0), sigma)
     return np.asarray(cv2.GaussianBlur(grey * known, (0, 0), sigma) / np.maximum(mass, 1e-3), np.float32)
+
+
+def on_skin(colour: Colour, face: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """How the face's brightness follows its surface: slopes of its logarithm over x, y and depth of the normal.
+
+    face: [H, W], taken for an ellipsoid
+    """
+    rows, columns = np.nonzero(cv2.erode(face.astype(np.uint8), np.ones((5, 5), np.uint8)))
+    if len(rows) < 200:
+        return USUAL_LIGHT
+    spans = [(float(np.quantile(v, 0.02)), float(np.quantile(v, 0.98))) for v in (columns, rows)]
+    normal = np.stack(
+        [
+            (v - (low + high) / 2) / max((high - low) / 2, 1.0)
+            for v, (low, high) in zip((columns, rows), spans, strict=True)
+        ],
+        axis=1,
+    )
+    inside = (normal**2).sum(axis=1) < 0.9
+    grey = np.log(np.maximum(colour[rows, columns].mean(axis=1), 8.0))
+    # Eyes, brows, lips and beards are darker than skin: they say nothing about light.
+    inside &= grey > np.quantile(grey, 0.25)
+    x, y = normal[inside, 0], normal[inside, 1]
+    depth = np.sqrt(1 - np.minimum(x**2 + y**2, 1))
+    found, *_ = np.linalg.lstsq(np.stack([x, y, depth, np.ones_like(x)], axis=1), grey[inside], rcond=None)
+    slopes: NDArray[np.float32] = np.clip(found[:3], LEAST_LIGHT, MOST_LIGHT).astype(np.float32)
+    return slopes
+
+
+def shaded(relief: NDArray[np.float32], slopes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Brightness [H, W] of limbs under the light of `on_skin`, 1 where they face the camera."""
+    depth = np.sqrt(1 - np.minimum((relief**2).sum(axis=2), 0.97))
+    return np.asarray(np.exp(relief @ slopes[:2] + slopes[2] * (depth - 1)), np.float32)
 
 
 def roundness(alpha: NDArray[np.float32], unit: float) -> NDArray[np.float32]:

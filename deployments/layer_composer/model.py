@@ -8,22 +8,26 @@ from compile.engine import Tensors
 from deployments.layer_composer import light, skin
 from deployments.layer_composer.fill import Colour, backdrop, grain, spread
 from deployments.roles import GarmentSynthesis, Synthesis, SynthesisInput, WarpedGarment
-from modiste.image import LabelMap, RGBImage
-from modiste.labels import BodyPart
+from modiste.image import Keypoints, LabelMap, RGBImage
+from modiste.labels import JOINT, BodyPart
 from modiste.spec import ModelSpec, Resources
 
 GREY = 128
-ARMS = ((BodyPart.RIGHT_ARM, 2), (BodyPart.LEFT_ARM, 3))
-"""Each arm with the piece that is its sleeve."""
+ARMS = (
+    (BodyPart.RIGHT_ARM, 2, JOINT["right_elbow"], JOINT["right_wrist"]),
+    (BodyPart.LEFT_ARM, 3, JOINT["left_elbow"], JOINT["left_wrist"]),
+)
+"""Each arm with the piece that is its sleeve, its elbow and its wrist."""
+LONG = 1.8
+"""Reach of a sleeve from which on only a hand comes out of it."""
+HAND = 0.2
+"""Distance of a hand's middle from its wrist, over the shoulder width."""
 BARED = {
     "upper": (BodyPart.NECK, BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM),
     "lower": (BodyPart.LEFT_LEG, BodyPart.RIGHT_LEG),
     "dress": (BodyPart.NECK, *skin.LIMBS),
 }
 """Skin that may come to light when the old garment goes."""
-
-
-_HANDS = (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM)
 
 
 class LayerComposer(GarmentSynthesis):
@@ -42,7 +46,7 @@ class LayerComposer(GarmentSynthesis):
         solid = (labels != BodyPart.BACKGROUND) | (x.person.person > 20)
         old = _old(labels, warped)
         alpha = (warped.layer[..., 3] / np.float32(255)).astype(np.float32)
-        front = _front(labels, warped, x.tuck)
+        front = _front(labels, warped, x.person.keypoints, x.tuck)
         if warped.category == "lower" and x.tuck != "in":
             # Under a hanging upper garment the waistband does not show, wherever the parser errs.
             alpha[: max(0, _top_row(old) - round(0.15 * warped.unit))] = 0
@@ -139,25 +143,29 @@ def _stays(labels: LabelMap, old: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return garments & ~old
 
 
-def _front(labels: LabelMap, warped: WarpedGarment, tuck: str) -> NDArray[np.float32]:
+def _front(labels: LabelMap, warped: WarpedGarment, keypoints: Keypoints, tuck: str) -> NDArray[np.float32]:
     """What of the photo lies over the new garment, 0-1."""
     over = np.isin(labels, (BodyPart.HAIR, BodyPart.FACE))
-    for part, sleeve in ARMS:
-        over |= (labels == part) & (warped.pieces != sleeve) & ((warped.pieces != 1) | (warped.covered == 0))
+    hands = np.zeros(labels.shape, np.uint8)
+    # The tuple of reaches begins with the person's left arm.
+    for (part, sleeve, elbow, wrist), reach in zip(ARMS, warped.sleeve_reach[::-1], strict=True):
+        # Skin of the belly is sometimes taken for an arm's: out of a long sleeve comes only a hand.
+        hand = np.zeros(labels.shape, np.uint8)
+        seen = bool(keypoints[wrist, 2] > 0)
+        forearm = keypoints[wrist, :2] - keypoints[elbow, :2]
+        middle = keypoints[wrist, :2] + forearm / max(float(np.linalg.norm(forearm)), 1.0) * HAND * warped.unit
+        cv2.circle(hand, np.round(middle).astype(int).tolist(), round(1.6 * HAND * warped.unit), 1, cv2.FILLED)
+        hands |= hand if seen else 1
+        arm = (labels == part) & ((hand > 0) | (reach < LONG) | (warped.pieces == 0) | (not seen))
+        over |= arm & (warped.pieces != sleeve) & ((warped.pieces != 1) | (warped.covered == 0))
     # A hand before the body is sometimes taken for the neck's skin, what it holds for something else.
-    near = cv2.dilate(np.isin(labels, _HANDS).astype(np.uint8), _disc(0.12 * warped.unit)) > 0
-    held = np.isin(labels, (BodyPart.NECK, BodyPart.OTHER)) & (warped.bare == BodyPart.OTHER)
-    over |= held & (near | (labels == BodyPart.OTHER))
+    held = ((labels == BodyPart.NECK) & (hands > 0)) | (labels == BodyPart.OTHER)
+    over |= held & (warped.bare == BodyPart.OTHER)
     if warped.category == "upper" and tuck == "in":
         over |= labels == BodyPart.LOWER_GARMENT
     if warped.category == "lower" and tuck != "in":
         over |= labels == BodyPart.UPPER_GARMENT
     return _soft(over)
-
-
-def _disc(radius: float) -> NDArray[np.uint8]:
-    size = 2 * max(1, round(radius)) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
 def _own_colour(colour: Colour, front: NDArray[np.float32]) -> Colour:
@@ -190,7 +198,8 @@ def _under(
         extended = spread(colour, inner) + grain(colour, inner)[..., None]
         under = under + (extended - under) * _soft((bare == BodyPart.OTHER) & old)[..., None]
     parts = BARED[warped.category]
-    painted, opacity = skin.paint(colour, labels, bare, parts, old)
+    shade = light.shaded(warped.relief, light.on_skin(colour, labels == BodyPart.FACE))
+    painted, opacity = skin.paint(colour, labels, bare, shade, parts, old)
     under = under + (painted - under) * opacity[..., None]
     arms = np.isin(bare, (BodyPart.LEFT_ARM, BodyPart.RIGHT_ARM)) & old
     return np.asarray(under, np.float32), arms

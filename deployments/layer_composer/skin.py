@@ -51,11 +51,17 @@ def without_cloth(image: RGBImage, labels: LabelMap, old: NDArray[np.bool_]) -> 
 
 
 def paint(
-    colour: Colour, labels: LabelMap, bare: LabelMap, parts: tuple[BodyPart, ...], wanted: NDArray[np.bool_]
+    colour: Colour,
+    labels: LabelMap,
+    bare: LabelMap,
+    shade: NDArray[np.float32],
+    parts: tuple[BodyPart, ...],
+    wanted: NDArray[np.bool_],
 ) -> tuple[Colour, NDArray[np.float32]]:
     """Skin of some parts for `wanted` pixels.
 
     bare:    which part of the body each pixel shows when undressed (BodyPart), 0 outside
+    shade:   brightness of the bare limbs, 1 where they face the camera
     returns: colour; opacity [H, W] 0-1 of the painted skin, soft at the limbs' edges
     """
     painted, weight = np.zeros_like(colour), np.full(labels.shape, 1e-3, np.float32)
@@ -68,7 +74,6 @@ def paint(
         if part is BodyPart.NECK:
             own = own | (labels == BodyPart.FACE)
         known = cv2.erode(own.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-        whole = area | own
         sparse = np.count_nonzero(known) < 0.12 * np.count_nonzero(area)
         base = tone(colour, labels, BodyPart.FACE if sparse else part)
         if part is BodyPart.NECK:
@@ -76,9 +81,7 @@ def paint(
             base = 0.35 * base + 0.65 * tone(colour, labels, BodyPart.FACE)
         profile = np.ones(labels.shape, np.float32)
         if part in LIMBS:
-            # The trunk goes on where the limb begins: there is no edge between them.
-            profile = _roundness(whole | np.isin(bare, (BodyPart.NECK, BodyPart.OTHER)))
-            profile /= float(profile[known].mean()) if known.any() else float(profile[area].mean())
+            profile = shade / float(shade[known].mean() if known.any() else shade[area].mean())
         flat = np.broadcast_to(base, colour.shape) * profile[..., None]
         # Near visible skin its own colours run on; farther away the plain tone takes over.
         if np.count_nonzero(known) >= ENOUGH:
@@ -98,14 +101,3 @@ def paint(
 def _near(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
     size = max(3, round(0.08 * max(area.shape)) | 1)
     return np.asarray(cv2.dilate(area.astype(np.uint8), np.ones((size, size), np.uint8)) > 0)
-
-
-def _roundness(area: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Brightness across a limb: a cylinder lit from the front, darker towards its edges."""
-    depth = cv2.distanceTransform(area.astype(np.uint8), cv2.DIST_L2, 5)
-    widest = cv2.dilate(depth, np.ones((3, 3), np.uint8), iterations=max(2, round(0.02 * max(area.shape))))
-    across = np.clip(depth / np.maximum(widest, 1.0), 0, 1)
-    shape = np.sqrt(np.clip(1 - (1 - across) ** 2, 0, 1))
-    return np.asarray(
-        cv2.GaussianBlur((0.72 + 0.32 * shape).astype(np.float32), (0, 0), 0.003 * max(area.shape)), np.float32
-    )

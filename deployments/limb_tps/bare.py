@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from deployments.limb_tps.body import Body
 from deployments.limb_tps.fit import reach_of_row
@@ -18,6 +19,11 @@ JOINTS = (0.0, 0.5, 1.0, 1.4, 2.0)
 """Reach along a limb at which the bare widths are known."""
 ARM, LEG = np.array([0.16, 0.14, 0.115, 0.11, 0.07]), np.array([0.27, 0.24, 0.17, 0.16, 0.11])
 """Largest radius of a bare limb, over the shoulder width."""
+
+LONG = 1.8
+"""Reach of a sleeve under which no skin shows."""
+SHOULDER = 0.15
+"""Reach along the arm up to which a garment without sleeves may lie over it."""
 
 
 def bare_body(body: Body, labels: LabelMap, target: Shape) -> LabelMap:
@@ -36,6 +42,8 @@ def bare_body(body: Body, labels: LabelMap, target: Shape) -> LabelMap:
             sleeve = top.halves[side].sleeve if top is not None else None
             # Up to its end a sleeve and the trunk's cloth meet; below it the arm is apart.
             apart = max(UPPER_ARM, sleeve.reach - 0.12) if sleeve else UPPER_ARM
+            if whole and sleeve is not None and sleeve.reach > LONG:
+                continue
             _fill(bare, _strip(body.arms[side], labels == part, 0.0 if whole else apart, ARM * body.unit), part)
             if whole:
                 _fill(bare, np.concatenate([body.caps[side], body.armpits[side][None]]), part)
@@ -56,6 +64,29 @@ def bare_body(body: Body, labels: LabelMap, target: Shape) -> LabelMap:
     return LabelMap(bare)
 
 
+def relief(body: Body, bare: LabelMap) -> NDArray[np.float32]:
+    """[H, W, 2]: x and y of the surface normals of bare arms and legs, taken for cylinders around their axes."""
+    field = np.zeros((*bare.shape, 2), np.float32)
+    limbs = (
+        (BodyPart.RIGHT_ARM, body.arms[0], ARM),
+        (BodyPart.LEFT_ARM, body.arms[1], ARM),
+        (BodyPart.RIGHT_LEG, body.legs[0], LEG),
+        (BodyPart.LEFT_LEG, body.legs[1], LEG),
+    )
+    for part, limb, most in limbs:
+        rows, columns = np.nonzero(bare == part)
+        if not len(rows):
+            continue
+        reach = np.linspace(-0.2, 2.35, 160)
+        points, normals, radii = limb.at(reach)
+        radii = np.minimum(radii, np.interp(reach, JOINTS, most * body.unit))
+        pixels = np.stack([columns, rows], axis=1)
+        _, nearest = cKDTree(points).query(pixels)
+        across = ((pixels - points[nearest]) * normals[nearest]).sum(axis=1) / np.maximum(radii[nearest], 1.0)
+        field[rows, columns] = normals[nearest] * np.clip(across, -0.98, 0.98)[:, None]
+    return np.asarray(cv2.GaussianBlur(field, (0, 0), 0.012 * body.unit), np.float32)
+
+
 def _wrist(arm: Limb, own: NDArray[np.bool_], unit: float) -> NDArray[np.float32]:
     """The hull of forearm's end and hand, which may bend away from the forearm."""
     points, normals, radii = arm.at(np.linspace(1.8, 2.0, 5))
@@ -71,7 +102,7 @@ def covered_arms(body: Body, top: TopShape | None, labels: LabelMap) -> Mask:
     """The part of the arms that the new garment hides."""
     covered = np.zeros(labels.shape, np.uint8)
     for half, arm in zip(top.halves if top else (), body.arms, strict=False):
-        end = max(UPPER_ARM, half.sleeve.reach) if half.sleeve else UPPER_ARM
+        end = max(UPPER_ARM, half.sleeve.reach) if half.sleeve else SHOULDER
         points, normals, radii = arm.at(np.linspace(-0.3, end, 40))
         across = normals * radii[:, None] * 1.3
         outline = np.concatenate([points + across, (points - across)[::-1]])

@@ -57,7 +57,7 @@ def find_body(labels: LabelMap, keypoints: Keypoints, person: Mask) -> Body:
     tips = [shoulder_tip(shoulders[side], shoulders[1 - side], solid, joint_width) for side in (0, 1)]
     unit = float(np.linalg.norm(tips[0] - tips[1]))
     lines = shoulder_lines(tips, labels, solid, unit)
-    armpits = tuple(body_armpit(arms[side], shoulders[side], unit) for side in (0, 1))
+    armpits = tuple(body_armpit(arms[side], shoulders[side], (1.0, -1.0)[side], unit) for side in (0, 1))
     top = int(min(a[1] for a in armpits))
     bottom = int(max(hips[:, 1].max() + 0.9 * unit, top + 1.9 * unit))
     sides, under = torso_sides(top, bottom, arms, labels, solid, shoulders, hips, armpits, unit)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from deployments.limb_tps.body import Body
 from deployments.limb_tps.limbs import Limb
@@ -27,16 +28,24 @@ MOST_STRETCH = 1.75
 """How much longer a garment may be made so that it ends where the worn one does."""
 COLLAR = 0.2
 """Half the width of a neck's base over the distance between the shoulder tips."""
+LONGEST = 0.3
+"""How far below the hip joints an upper garment goes at most, over the shoulder width: photos taken from its hem
+draw it out."""
+SHORTEST_SKIRT = 0.3
+"""How far below the hip joints a skirt goes at least, over the shoulder width; a dress twice as far."""
 SHORTEST = 0.8
 """Length over chest width under which a garment ends above the waist, however wide it is cut."""
 CHEST = 0.46
 """Half the width of a chest over the distance between the shoulder tips."""
 
 
-def fit_top(garment: TopShape, body: Body, hem_hint: float | None, *, own_length: bool = False) -> TopShape:
+def fit_top(
+    garment: TopShape, body: Body, hem_hint: float | None, *, own_length: bool = False, dress: bool = False
+) -> TopShape:
     """Shoulders, sides and sleeves of an upper garment or dress on a body.
 
     hem_hint:   picture row of the worn garment's hem; a new hem close to it is put there
+    dress:      cover the hips at least
     own_length: let a longer garment hang as long as it is
     raises:     CannotFit
     """
@@ -56,7 +65,12 @@ def fit_top(garment: TopShape, body: Body, hem_hint: float | None, *, own_length
         if short and hem_hint - pits > MOST_STRETCH * max(hem - pits, 1.0):
             raise CannotFit("expected a garment about as long as the one worn, got a much shorter one")
         hem = hem_hint + 0.012 * body.unit
+    lowest = float(body.hips[:, 1].max()) + LONGEST * body.unit
+    if not (dress or own_length):
+        hem = min(hem, max(lowest, hem_hint or lowest))
     hem = max(hem, pits + 0.35 * body.unit)
+    if dress:
+        hem = max(hem, float(body.hips[:, 1].max()) + 2 * SHORTEST_SKIRT * body.unit)
     stretch = (hem - collar) / max(float(np.mean([half.side[-1, 1] for half in garment.halves])) - rise, 1.0)
     halves = []
     for side in (0, 1):
@@ -83,7 +97,7 @@ def _armpit(half: Half, body: Body, side: int, collar: float, rise: float, stret
     """The body's armpit, or lower where the garment's sleeve parts from its body only there."""
     own = body.armpits[side]
     lower = collar + (float(half.armhole[-1, 1]) - rise) * stretch
-    y = float(np.clip(lower, own[1], own[1] + 0.35 * body.unit))
+    y = float(np.clip(lower, own[1], own[1] + 0.15 * body.unit))
     if y < own[1] + 0.06 * body.unit:
         return own
     return np.array([float(body.side(side, np.array([y], np.float32))[0]), y], np.float32)
@@ -121,8 +135,9 @@ def _side(
     fitted = sign * (body.side(side, y.astype(np.float32)) - middle)
     below = np.clip((y - float(body.hips[:, 1].mean())) / (0.6 * body.unit), 0, 1)
     loose = np.maximum(own - fitted, 0) * (0.45 + 0.5 * below)
-    loose = np.minimum(loose, (0.06 + 0.3 * below) * body.unit) * np.clip(v * 5, 0, 1)
-    x = middle + sign * (fitted + loose + body.margin(side, y.astype(np.float32)))
+    loose = np.minimum(loose, (0.06 + 0.3 * below) * body.unit) * np.clip(v * (2 if half.sleeve is None else 5), 0, 1)
+    under = body.margin(side, y.astype(np.float32)) * (0 if half.sleeve is None else 1)
+    x = middle + sign * (fitted + loose + under)
     x[0] = start[0]
     return np.column_stack([x, y]).astype(np.float32)
 
@@ -171,7 +186,8 @@ def _sleeve(sleeve: Sleeve, body: Body, side: int, seam: Polyline, scale: float)
     cap = body.caps[side]
     bend = outer[begin] - cap[-1]
     grown = cap + np.linspace(0, 1, len(cap))[:, None] ** 2 * bend
-    outer = resample(np.concatenate([grown, outer[begin + 1 :]]), COUNT)
+    outer = resample(gaussian_filter1d(np.concatenate([grown, outer[begin + 1 :]]), 1.5, axis=0, mode="nearest"), COUNT)
+    outer[0] = cap[0]
     ease = np.clip(1 - (inner_at - pit) / 0.7, 0, 1)[:, None]
     inner = inner + ease * (armpit - inner[0])
     return Sleeve(outer=outer.astype(np.float32), inner=inner.astype(np.float32), seam=seam, reach=reach)
@@ -243,15 +259,22 @@ def fit_skirt(garment: SkirtShape, body: Body, waist_row: float) -> SkirtShape:
     width = float(np.linalg.norm(waist[0] - waist[-1]))
     scale = width / max(float(np.linalg.norm(garment.waist[0] - garment.waist[-1])), 1.0)
     centre = garment.waist[[0, -1]].mean(axis=0)
+    hips = float(body.hips[:, 1].max())
+    drop = float(np.mean([line[-1, 1] - line[0, 1] for line in garment.sides])) * scale
+    # A child's or a short skirt still covers the hips.
+    stretch = max(1.0, (hips + SHORTEST_SKIRT * body.unit - waist_row) / max(drop, 1.0))
     sides = []
     for side, sign in ((0, -1.0), (1, 1.0)):
         line = garment.sides[side]
-        y = waist[(0, -1)[side], 1] + (line[:, 1] - line[0, 1]) * scale
-        middle = _middle(body, y.astype(np.float32))
+        y = waist[(0, -1)[side], 1] + (line[:, 1] - line[0, 1]) * scale * stretch
+        middle = waist[[0, -1], 0].mean() + (body.hips[:, 0].mean() - waist[[0, -1], 0].mean()) * np.clip(
+            (y - waist_row) / max(hips - waist_row, 1.0), 0, 1
+        )
         own = np.abs(line[:, 0] - centre[0]) * scale
-        fitted = sign * (body.side(side, y.astype(np.float32)) - middle)
-        over_hips = y < float(body.hips[:, 1].max()) + 0.25 * body.unit
-        x = middle + sign * np.where(over_hips, np.maximum(fitted, own * 0.9), own)
+        # Below the hips hands, bags and the picture's end pass for the body: the wider side is not believed.
+        rows = np.minimum(y, hips).astype(np.float32)
+        fitted = (body.side(1, rows) - body.side(0, rows)) / 2
+        x = middle + sign * np.maximum(own, np.minimum(fitted, 1.15 * own + 0.05 * body.unit))
         x[0] = waist[(0, -1)[side], 0]
         sides.append(np.column_stack([x, y]).astype(np.float32))
     return SkirtShape(waist=waist, sides=(sides[0], sides[1]), hem=_follow(garment.hem, sides[0][-1], sides[1][-1]))

@@ -8,16 +8,18 @@ by one with dense matching points along all their edges, and share the points of
 import numpy as np
 
 from compile.engine import Tensors
-from deployments.limb_tps.bare import bare_body, covered_arms
+from deployments.limb_tps.bare import bare_body, covered_arms, relief
 from deployments.limb_tps.body import Body, find_body
 from deployments.limb_tps.fit import fit_skirt, fit_top, fit_trousers
 from deployments.limb_tps.gaps import reopened
 from deployments.limb_tps.half_outline import split_halves
-from deployments.limb_tps.kinds import lower_kind, sleeveless_kind
+from deployments.limb_tps.kinds import decide, is_strapless
+from deployments.limb_tps.look import sleeves, styles
 from deployments.limb_tps.neckline import find_neckline, open_neck
 from deployments.limb_tps.outline import measure
 from deployments.limb_tps.pieces import close_gaps, close_legs, lay, pieces_of, reach_skin, soften
 from deployments.limb_tps.shapes import Kind, Shape, TopShape, TrousersShape
+from deployments.limb_tps.straps import strapped
 from deployments.limb_tps.top_outline import evened
 from deployments.limb_tps.upright import prepare
 from deployments.limb_tps.worn import filled, worn_top
@@ -58,15 +60,17 @@ class LimbTPS(GarmentWarp):
         if isinstance(target, TrousersShape):
             close_legs(layer, pieces, target, x.person.labels != BodyPart.BACKGROUND)
         soften(layer)
-        sleeves = [half.sleeve.reach if half.sleeve else 0.0 for half in top.halves] if top else [0.0, 0.0]
+        reaches = [half.sleeve.reach if half.sleeve else 0.0 for half in top.halves] if top else [0.0, 0.0]
+        bare = bare_body(body, x.person.labels, target)
         return WarpedGarment(
             layer=layer,
             category=category,
             pieces=pieces,
             covered=covered,
-            bare=bare_body(body, x.person.labels, target),
+            bare=bare,
+            relief=relief(body, bare),
             unit=body.unit,
-            sleeve_reach=(sleeves[1], sleeves[0]),
+            sleeve_reach=(reaches[1], reaches[0]),
         )
 
 
@@ -82,11 +86,16 @@ def _garment(x: WarpInput) -> tuple[RGBAImage, Kind, Shape]:
     if cutout.symmetry < MIN_SYMMETRY:
         raise CannotFit("expected a garment seen straight from the front and spread out, got an uneven outline")
     chains = split_halves(cutout)
-    wanted: Kind | None = x.category if x.category != "lower" else lower_kind(chains)
-    wanted = wanted or sleeveless_kind(chains)
-    if wanted in (None, "upper", "dress"):
-        cutout = evened(cutout, chains)
-    kind, flat = measure(cutout, wanted)
+    probable = None if x.look is None else styles(x.look)
+    kind = decide(chains, x.category, probable)
+    # What tells sleeves of tops apart was not learnt on dresses.
+    length = None if probable is None or kind == "dress" else sleeves(probable)
+    if kind in (None, "upper", "dress"):
+        if kind != "dress" and length in ("none", None) and is_strapless(chains):
+            cutout, strappy = strapped(cutout, chains)
+            return cutout.texture, kind or "upper", strappy
+        cutout = cutout if length == "none" else evened(cutout, chains)
+    kind, flat = measure(cutout, kind, sleeves=length)
     if not isinstance(flat, TopShape):
         return cutout.texture, kind, flat
     opened = find_neckline(cutout, flat)
@@ -107,12 +116,18 @@ def _fit(shape: Shape, category: Category, body: Body, x: WarpInput) -> Shape:
     hip_row = float(body.hips[:, 1].mean())
     if isinstance(shape, TopShape):
         hint = border if category == "upper" else None
-        top = fit_top(shape, body, hint, own_length=x.tuck == "out")
+        top = fit_top(shape, body, hint, own_length=x.tuck == "out", dress=category == "dress")
         _check_arms(body, x.person.labels, top)
         _check_waist(body)
         return top
     usual = hip_row - 0.42 * body.unit
     row = border if border is not None else usual
+    if row < usual:
+        # Over a bare belly the new waistband lies where the old one does.
+        worn = np.flatnonzero(
+            np.mean(x.person.labels[:, _middle_columns(body)] == BodyPart.LOWER_GARMENT, axis=1) > 0.5
+        )
+        row = float(worn[0]) if len(worn) and row < worn[0] < hip_row else usual
     hanging = x.tuck == "out" or (x.tuck == "auto" and row > hip_row - 0.2 * body.unit)
     row = min(row, usual) if hanging else row
     if row > x.person.labels.shape[0] - 0.25 * body.unit:
@@ -152,9 +167,7 @@ def _check_waist(body: Body) -> None:
 def waistline(person: Dressed, body: Body) -> float | None:
     """Row where the upper garment ends in front, None where the photo does not show it."""
     centre = (body.armpits[0] + body.armpits[1]) / 2
-    half = 0.16 * body.unit
-    columns = slice(max(0, int(centre[0] - half)), max(1, int(centre[0] + half)))
-    block = person.labels[int(centre[1]) :, columns]
+    block = person.labels[int(centre[1]) :, _middle_columns(body)]
     if block.size == 0:
         return None
     upper = block == BodyPart.UPPER_GARMENT
@@ -163,3 +176,8 @@ def waistline(person: Dressed, body: Body) -> float | None:
     if row is None or row >= block.shape[0] - 3:
         return None
     return row + int(centre[1])
+
+
+def _middle_columns(body: Body) -> slice:
+    centre, half = float(body.armpits[0][0] + body.armpits[1][0]) / 2, 0.16 * body.unit
+    return slice(max(0, int(centre - half)), max(1, int(centre + half)))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.limb_tps.shapes import Polyline, TopShape
+from deployments.limb_tps.shapes import Polyline, TopShape, length
 from deployments.limb_tps.upright import Cutout
 from modiste.image import RGBAImage
 
@@ -19,6 +19,8 @@ DEEP = 0.3
 """Depth from which on only a V is an opening, over the shoulder width."""
 SHARES = (1.0, 0.78, 0.56)
 """Width of the opening over the distance between the collar points; less than 1 leaves the collar beside it."""
+STRAP = 0.16
+"""Widest strap over the shoulder width."""
 USUAL_DEPTH = 0.14
 HOOD = 0.3
 """Height above the collar points, over the shoulder width, from which on a collar is a hood."""
@@ -31,6 +33,8 @@ FAINT = 7.0
 def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
     """Replace the outline's top edge between the collar points by the front edge of the opening."""
     first, last = shape.halves[0].shoulder[0], shape.halves[1].shoulder[0]
+    if any(half.sleeve is None and length(half.shoulder) < STRAP * shape.unit for half in shape.halves):
+        return shape  # between straps the outline itself is the opening
     width = shape.shoulder_width
     lab = cv2.cvtColor(np.ascontiguousarray(cutout.texture[..., :3]), cv2.COLOR_RGB2LAB).astype(np.float32)
     lab = cv2.GaussianBlur(lab, (0, 0), 0.012 * width)
@@ -58,7 +62,9 @@ def find_neckline(cutout: Cutout, shape: TopShape) -> TopShape:
     else:
         # In a pattern every stripe is an edge; the neckline is the first of the strong ones.
         curve = next(line for step, line in found if step >= 0.8 * strongest)
-    return replace(shape, neckline=curve)
+    # What stands above the opening of a hood lies behind the head.
+    collar = _curve(first, last, 0.0, 1.0, 1.0) if hooded else shape.collar
+    return replace(shape, collar=collar, neckline=curve)
 
 
 def _curve(first: Polyline, last: Polyline, depth: float, roundness: float, share: float) -> Polyline:

@@ -4,24 +4,25 @@ import numpy as np
 
 from deployments.limb_tps.half_outline import SAMPLES, Chain, farthest, find_cuff, first_beyond, split_halves
 from deployments.limb_tps.kinds import is_dress, sleeveless_kind
+from deployments.limb_tps.look import Style
 from deployments.limb_tps.shapes import COUNT, Kind, Leg, Shape, SkirtShape, TrousersShape, resample
 from deployments.limb_tps.top_outline import measure_top, to_picture
 from deployments.limb_tps.upright import Cutout
 
 
-def measure(cutout: Cutout, kind: Kind | None, *, long: bool = False) -> tuple[Kind, Shape]:
+def measure(cutout: Cutout, kind: Kind | None, *, sleeves: Style | None = None) -> tuple[Kind, Shape]:
     """Find the landmarks; `kind` None decides by the outline.
 
-    long:   look for long sleeves along the body where none stand out
+    sleeves: how long they are by the look of the garment; None where that is not known
     raises: CannotFit, where the outline does not show them
     """
     chains = split_halves(cutout)
     decided = kind or sleeveless_kind(chains)
     if decided is None:
-        top = measure_top(cutout, chains, long=long)
+        top = measure_top(cutout, chains, sleeves)
         return ("dress" if is_dress(top) else "upper"), top
     if decided in ("upper", "dress"):
-        return decided, measure_top(cutout, chains, long=long)
+        return decided, measure_top(cutout, chains, sleeves)
     if decided == "trousers":
         return decided, _trousers(cutout, chains)
     return decided, _skirt(cutout, chains)

@@ -5,7 +5,7 @@ the body part from it lower down, or nowhere: there the armpit is where tailorin
 and body runs straight down from it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from deployments.limb_tps.half_outline import (
     lone_sleeve,
     turning,
 )
+from deployments.limb_tps.look import Style
 from deployments.limb_tps.shapes import COUNT, Half, Polyline, Sleeve, TopShape, length, resample, usual_width
 from deployments.limb_tps.upright import Cutout, mirrored
 from modiste.errors import CannotFit
@@ -35,8 +36,14 @@ DEPTH = 1.15
 """Depth of an armpit below the collar over half the width of the chest."""
 SLIM = 0.38
 """Half the width of a chest over the height of a garment down to the hips."""
+WAIST_TURN = -35.0
+"""Turn of the outline in degrees that a waist does not reach."""
 STANDING_TURN = -22.0
 """Turn of the outline in degrees where a collar meets the shoulder."""
+COLLAR = 0.42
+"""Half the width of a collar over that between the shoulder tips."""
+UNLIKE = 0.2
+"""Distance of one collar point from the mirror image of the other, over half the chest, that is an error."""
 HANGING = 0.72
 """Depth of a cuff below the collar over that of the hem, from which on a sleeve is a long one."""
 UPPER_ARM = 0.6
@@ -65,10 +72,13 @@ def evened(cutout: Cutout, chains: tuple[Chain, Chain]) -> Cutout:
     return cutout if alone is None else mirrored(cutout, alone[0], 0.8 * alone[1])
 
 
-def measure_top(cutout: Cutout, chains: tuple[Chain, Chain], *, long: bool) -> TopShape:
-    """long: long sleeves are to be looked for where none stand out."""
-    notches = find_armpits(chains) or (None, None)
-    found = [_top_half(chain, notch, long) for chain, notch in zip(chains, notches, strict=True)]
+def measure_top(cutout: Cutout, chains: tuple[Chain, Chain], sleeves: Style | None) -> TopShape:
+    """sleeves: by the look of the garment: long ones are looked for where none stand out, "none" are not found."""
+    notches = (None, None) if sleeves == "none" else find_armpits(chains) or (None, None)
+    found = [_top_half(chain, notch, sleeves) for chain, notch in zip(chains, notches, strict=True)]
+    if (found[0].outer is None) != (found[1].outer is None):
+        found = [_top_half(chain, None, "none") for chain in chains]
+    found = _alike(found)
     depth = float(np.mean([half.armhole[-1, 1] - half.shoulder[0, 1] for half in found]))
     seam, chest = (sum(float(half.armhole[end, 0]) for half in found) for end in (0, -1))
     width = usual_width(seam, depth, chest)
@@ -77,6 +87,20 @@ def measure_top(cutout: Cutout, chains: tuple[Chain, Chain], *, long: bool) -> T
     neckline = np.concatenate([to_picture(cutout, 0, found[0].neck)[::-1], to_picture(cutout, 1, found[1].neck)])
     collar = resample(neckline, 15)
     return TopShape(halves=(halves[0], halves[1]), collar=collar, neckline=collar, hem=resample(hem, COUNT))
+
+
+def _alike(halves: list[_TopHalf]) -> list[_TopHalf]:
+    """Both collar points at one place: where they differ, the lower one: the other is on a hood."""
+    points = [half.shoulder[0] for half in halves]
+    if float(np.linalg.norm(points[0] - points[1])) < UNLIKE * float(halves[0].armhole[-1, 0]):
+        return halves
+    wrong = int(np.argmin([point[1] for point in points]))
+    upper = np.concatenate([halves[wrong].neck, halves[wrong].shoulder[1:]])
+    at = int(np.argmin(np.linalg.norm(upper[:-1] - points[1 - wrong], axis=1)))
+    at = max(at, 1)
+    changed = list(halves)
+    changed[wrong] = replace(halves[wrong], neck=upper[: at + 1], shoulder=upper[at:])
+    return changed
 
 
 def to_picture(cutout: Cutout, side: int, points: Chain) -> Polyline:
@@ -106,9 +130,9 @@ def _half(cutout: Cutout, side: int, half: _TopHalf, width: float) -> Half:
     )
 
 
-def _top_half(points: Chain, notch: int | None, long: bool) -> _TopHalf:
+def _top_half(points: Chain, notch: int | None, sleeves: Style | None) -> _TopHalf:
     if notch is None:
-        if long or _bulges(points):
+        if sleeves == "long" or (sleeves is None and _bulges(points)):
             return _along_the_body(points)
         tip, armpit = _sleeveless(points)
         collar = _collar(points, tip)
@@ -117,6 +141,8 @@ def _top_half(points: Chain, notch: int | None, long: bool) -> _TopHalf:
     pit, first, hanging = points[notch], tip, False
     base = points[first_beyond(points, 0.42 * pit[0], notch), 1]
     if pit[1] - base > max(LOW * pit[0], MIDDLE * (points[notch:, 1].max() - base)):
+        if turning(points, SAMPLES // 30)[notch] > WAIST_TURN:
+            return _top_half(points, None, "none" if sleeves is None else sleeves)  # that notch is a waist
         hanging = True
         pit = np.array([0.97 * pit[0], base + DEPTH * 0.97 * pit[0]])
         first = int(np.flatnonzero(points[: notch - 1, 1] < (pit[1] + points[notch, 1]) / 2)[-1])
@@ -214,11 +240,13 @@ def _collar(points: Chain, tip: int) -> int:
     width = points[tip, 0]
     low = first_beyond(points, 0.22 * width, tip)
     high = max(first_beyond(points, 0.66 * width, tip), low + 1)
-    usual = min(max(first_beyond(points, 0.42 * width, tip), 1), tip - 1)
+    usual = min(max(first_beyond(points, COLLAR * width, tip), 1), tip - 1)
     if high - low < 3:
         return usual
     # A hood, a standing collar, or one that lies on the shoulders: the notch where it meets them.
-    turn = (turning(points, SAMPLES // 50) + turning(points, SAMPLES // 25))[low : high + 1] / 2
+    turn = (turning(points, SAMPLES // 50) + turning(points, SAMPLES // 25))[
+        low : first_beyond(points, 0.9 * width, tip) + 1
+    ] / 2
     notch = low + int(np.argmin(turn))
     if turn.min() < STANDING_TURN and points[notch, 1] < points[tip, 1]:
         return notch

@@ -47,7 +47,7 @@ def shoulder_cap(arm: Limb, joint: Points, tip: NDArray[np.float32], solid: NDAr
     t = np.linspace(0, 1, 10)
     radius = np.hypot(*a) + (np.hypot(*b) - np.hypot(*a)) * t
     ways = np.stack([np.cos(first + turn * t), np.sin(first + turn * t)], axis=1)
-    steps = np.linspace(0.6, 1.25, 40)
+    steps = np.linspace(0.6, 1.12, 40)
     rays = joint + ways[:, None] * (radius[:, None] * steps)[..., None]
     x = np.clip(np.round(rays[..., 0]).astype(int), 0, solid.shape[1] - 1)
     y = np.clip(np.round(rays[..., 1]).astype(int), 0, solid.shape[0] - 1)
@@ -95,20 +95,22 @@ def shoulder_lines(
         known = np.isfinite(offset)
         filled = np.interp(np.arange(8), np.flatnonzero(known), offset[known]) if known.sum() >= 2 else np.zeros(8)
         filled[-1] = 0.0
-        line = np.column_stack([measured[:, 0], measured[:, 2] + 0.8 * filled])
+        # Hoods and collars stand above the shoulders; a neck's base does not.
+        line = np.column_stack([measured[:, 0], measured[:, 2] + np.clip(0.8 * filled, -0.03 * unit, 0.08 * unit)])
         line[-1] = tips[side]
         lines.append(line.astype(np.float32))
     return lines[0], lines[1]
 
 
-def body_armpit(arm: Limb, shoulder: Points, unit: float) -> NDArray[np.float32]:
-    """Where the arm meets the side."""
+def body_armpit(arm: Limb, shoulder: Points, toward: float, unit: float) -> NDArray[np.float32]:
+    """Where the arm meets the side; toward: 1 where the body's middle is to the right of the shoulder, else -1."""
     point, normal, radius = arm.at(0.42)
     inner = point[0] - normal[0] * radius[0]
     # An armpit is under the joint, however the arm is held.
     drop = float(np.clip(inner[1] - shoulder[1], 0.2 * unit, 0.36 * unit))
-    inward = float(np.clip(abs(inner[0] - shoulder[0]), 0.0, 0.12 * unit)) * np.sign(inner[0] - shoulder[0])
-    return np.array([shoulder[0] + inward, shoulder[1] + drop], np.float32)
+    # A spread arm's inner side is outside of the shoulder; the armpit is not.
+    inward = float(np.clip(toward * (inner[0] - shoulder[0]), -0.02 * unit, 0.12 * unit))
+    return np.array([shoulder[0] + toward * inward, shoulder[1] + drop], np.float32)
 
 
 def torso_sides(
@@ -156,7 +158,7 @@ def torso_sides(
                 continue
             if hidden[stop[0]]:
                 # An arm before the body says where the body is at least.
-                x[i], weight[i] = (max if sign > 0 else min)(found, usual - sign * 0.03 * unit), 0.12
+                x[i], weight[i] = (max if sign > 0 else min)(found, usual - sign * 0.04 * unit), 0.12
             else:
                 x[i], weight[i] = found, 1.0
         x[0], weight[0] = armpits[side][0], 3.0

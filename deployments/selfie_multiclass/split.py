@@ -105,7 +105,23 @@ def lower_garment(body: Body, image: RGBImage, clothes: Flags, skin: Flags) -> F
         step, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
     lower = clothes & (below > 0.5)
+    lower |= _waistband(body, clothes & ~lower, skin)
     return np.asarray(lower & ~_sleeves(body, lab, clothes, lower), np.bool_)
+
+
+def _waistband(body: Body, upper: Flags, skin: Flags) -> Flags:
+    """Cloth at the hips that a bare belly parts from the garment on the chest."""
+    neck, hips = body.at("neck"), body.at("mid_hip")
+    x, width = round(float(hips[0])), max(2, round(0.15 * body.unit))
+    columns = slice(max(0, x - width), max(1, x + width))
+    rows = slice(max(0, round(float(neck[1] + 0.35 * (hips[1] - neck[1])))), max(1, round(float(hips[1]))))
+    belly = skin[rows, columns].mean(axis=1) if skin[rows, columns].size else np.zeros(0)
+    bare = np.flatnonzero(belly > 0.8)
+    if len(bare) < 0.1 * body.unit:
+        return np.zeros(upper.shape, np.bool_)
+    below = upper.copy()
+    below[: rows.start + int(bare[-1])] = False
+    return below
 
 
 def _upright(body: Body) -> tuple[Matrix, tuple[int, int]]:

@@ -58,6 +58,7 @@ def warped(labels: LabelMap, *, alpha: int = 255) -> WarpedGarment:
         category="upper",
         pieces=LabelMap(pieces),
         bare=LabelMap(bare),
+        relief=np.zeros((*SIZE, 2), np.float32),
         covered=Mask(np.zeros(SIZE, np.uint8)),
         unit=110.0,
         sleeve_reach=(0.0, 0.0),

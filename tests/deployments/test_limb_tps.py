@@ -230,7 +230,16 @@ def test_collar_shoulders_and_hem_land_on_the_body(samples: Path) -> None:
 def test_pieces_join_without_cracks(samples: Path, person: str, name: str) -> None:
     dressed = sample_person(samples, person)
     warped = LimbTPS({})(
-        [WarpInput(garment=sample_garment(samples, name), category="upper", tuck="auto", wearer=None, person=dressed)]
+        [
+            WarpInput(
+                garment=sample_garment(samples, name),
+                category="upper",
+                look=None,
+                tuck="auto",
+                wearer=None,
+                person=dressed,
+            )
+        ]
     )[0]
     body = body_of(dressed)
     for side in (0, 1):
@@ -242,7 +251,16 @@ def test_pieces_join_without_cracks(samples: Path, person: str, name: str) -> No
 def test_the_warp_covers_the_torso_and_not_the_face(samples: Path) -> None:
     dressed = sample_person(samples, "nia")
     warped = LimbTPS({})(
-        [WarpInput(garment=sample_garment(samples, "g01"), category=None, tuck="auto", wearer=None, person=dressed)]
+        [
+            WarpInput(
+                garment=sample_garment(samples, "g01"),
+                category=None,
+                look=None,
+                tuck="auto",
+                wearer=None,
+                person=dressed,
+            )
+        ]
     )[0]
     assert warped.category == "upper"
     cloth, worn = warped.layer[..., 3] > 127, dressed.labels == BodyPart.UPPER_GARMENT
@@ -286,7 +304,12 @@ def test_unsuitable_people_are_refused_with_the_reason(samples: Path) -> None:
         LimbTPS({})(
             [
                 WarpInput(
-                    garment=sample_garment(samples, "g04"), category="upper", tuck="auto", wearer=None, person=crossed
+                    garment=sample_garment(samples, "g04"),
+                    category="upper",
+                    look=None,
+                    tuck="auto",
+                    wearer=None,
+                    person=crossed,
                 )
             ]
         )
