@@ -1,14 +1,18 @@
-"""`python -m weights fetch | verify | list | licences | convert`; exit 1 where something is amiss."""
+"""`python -m weights fetch | verify | list | licences | convert | official`; exit 1 where something is amiss."""
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Column, Table
+from safetensors.numpy import save_file
 
 from modiste.errors import ModisteError
 from weights import store
+from weights.convert.official import official_beside, official_state
 from weights.manifest import select
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -73,6 +77,21 @@ def convert(ids: Ids = None) -> None:
         if ids or of.converter:
             store.convert(of)
             typer.echo(f"{of.id}: {store.artefact(of.id)}")
+
+
+@app.command()
+def official(network: str, file: Path, keys: Path, out: Path) -> None:
+    """A published network's official FILE as safetensors under the bare network's keys.
+
+    KEYS is the list of a parity kit, key -> [shape, type]. What the network's use takes from the file beside its
+    weights, such as a mean latent, goes into OUT's neighbour that ends in .beside.safetensors.
+    """
+    listed: dict[str, tuple[list[int], str]] = json.loads(keys.read_text())
+    state = official_state(network, file, {key: tuple(shape) for key, (shape, _) in listed.items()})
+    save_file(state, out)
+    if beside := official_beside(network, file):
+        save_file(beside, out.with_suffix(".beside.safetensors"))
+    typer.echo(f"{network}: {len(state)} tensors in {out}")
 
 
 def _mb(size: float) -> str:

@@ -1,14 +1,13 @@
 """Checkpoints in the forms they are published in."""
 
 import pickle
-import sys
-import types
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch_file
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -78,31 +77,7 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def persistence(monkeypatch: pytest.MonkeyPatch) -> type:
-    """A module class that pickles as NVlabs' persistence does: by a function, with its source text."""
-    torch_utils, home = types.ModuleType("torch_utils"), types.ModuleType("torch_utils.persistence")
-    dnnlib, util = types.ModuleType("dnnlib"), types.ModuleType("dnnlib.util")
-
-    def _reconstruct_persistent_obj(meta: Any) -> Any: ...
-
-    class EasyDict(dict[str, Any]): ...
-
-    for owner, found in ((home, _reconstruct_persistent_obj), (util, EasyDict)):
-        found.__module__, found.__qualname__ = owner.__name__, found.__name__
-        setattr(owner, found.__name__, found)
-    for module in (torch_utils, home, dnnlib, util):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-
-    class Persistent:
-        def __init__(self, parameters: Any, buffers: Any = (), **modules: "Persistent") -> None:
-            state = {"_parameters": dict(parameters), "_buffers": dict(buffers), "_modules": modules, "training": False}
-            self.meta = EasyDict(
-                type="class", version=6, class_name="Net", state=state, module_src="raise SystemExit('was run')"
-            )
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            return _reconstruct_persistent_obj, (self.meta,)
-
-    return Persistent
+    return torch_file.persistence(monkeypatch)
 
 
 def test_modules_pickled_by_their_source(persistence: type, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 import io
 import os
 import pickle
-import sys
-import types
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -13,79 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torch_file import LAYOUTS, Stored, Tensor, tensor, torch_names, write
 
 from modiste.errors import WeightsUnavailable
-from weights.convert.torch_pickle import LEGACY_MAGIC, LEGACY_PROTOCOL, read_state_dict
+from weights.convert.torch_pickle import read_state_dict
 
 TENSORS: dict[str, NDArray[Any]] = {
     "stem.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2),
     "stem.half": np.linspace(0, 1, 5, dtype=np.float16),
     "steps": np.array(7, np.int64),
 }
-STORAGE = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage"}
-LAYOUTS = ("zip", "legacy")
 
 
 @pytest.fixture(autouse=True)
-def torch_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Modules under torch's names, so that pickle can refer to what torch would."""
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for name in STORAGE.values():
-        setattr(torch, name, type(name, (), {"__module__": "torch"}))
-
-    def _rebuild_tensor_v2(*_: Any) -> None: ...
-
-    _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-    utils._rebuild_tensor_v2 = _rebuild_tensor_v2  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
-
-
-class Stored:
-    def __init__(self, key: str, array: NDArray[Any]) -> None:
-        self.key, self.array = key, array
-
-
-class Tensor:
-    """Pickles as a torch tensor does."""
-
-    def __init__(self, storage: Stored, shape: Any, strides: tuple[int, ...], offset: int = 0) -> None:
-        self.arguments: tuple[Any, ...] = (storage, offset, shape, strides, False, OrderedDict())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return sys.modules["torch._utils"]._rebuild_tensor_v2, self.arguments
-
-
-class Pickler(pickle.Pickler):
-    def persistent_id(self, obj: Any) -> Any:
-        if not isinstance(obj, Stored):
-            return None
-        kind = getattr(sys.modules["torch"], STORAGE[obj.array.dtype.name])
-        return ("storage", kind, obj.key, "cpu", obj.array.size)
-
-
-def tensor(key: str, array: NDArray[Any]) -> Tensor:
-    strides = tuple(stride // array.itemsize for stride in array.strides)
-    return Tensor(Stored(key, array), array.shape, strides)
-
-
-def write(path: Path, layout: str, state: Any, storages: dict[str, NDArray[Any]]) -> Path:
-    if layout == "zip":
-        pickled = io.BytesIO()
-        Pickler(pickled, protocol=2).dump(state)
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("net/data.pkl", pickled.getvalue())
-            for key, array in storages.items():
-                archive.writestr(f"net/data/{key}", array.tobytes())
-        return path
-    with path.open("wb") as out:
-        for head in (LEGACY_MAGIC, LEGACY_PROTOCOL, {"little_endian": True}):
-            pickle.dump(head, out, protocol=2)
-        Pickler(out, protocol=2).dump(state)
-        pickle.dump(list(storages), out, protocol=2)
-        for array in storages.values():
-            out.write(array.size.to_bytes(8, "little") + array.tobytes())
-    return path
+def _names(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch_names(monkeypatch)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
