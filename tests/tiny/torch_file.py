@@ -145,7 +145,13 @@ def persistence(monkeypatch: pytest.MonkeyPatch) -> type:
 
     class Persistent:
         def __init__(self, parameters: Any, buffers: Any = (), **modules: "Persistent") -> None:
-            state = {"_parameters": dict(parameters), "_buffers": dict(buffers), "_modules": modules, "training": False}
+            state = {
+                "_parameters": OrderedDict(parameters),
+                "_buffers": OrderedDict(buffers),
+                "_non_persistent_buffers_set": set(),
+                "_modules": OrderedDict(modules),
+                "training": False,
+            }
             self.meta = easy_dict(
                 type="class", version=6, class_name="Net", state=state, module_src="raise SystemExit('was run')"
             )

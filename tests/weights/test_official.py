@@ -188,7 +188,8 @@ def test_every_network_has_its_form_and_every_form_is_tested() -> None:
     assert {network for network, _, _ in FORMS} | {"stylegan2_ada", "unet_lapa"} == set(OFFICIAL)
 
 
-def test_modules_of_nvlabs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_modules_of_nvlabs(protocol: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     persistent = torch_file.persistence(monkeypatch)
     buffers = ("resample_filter", "noise_const", "w_avg")
     state = small("stylegan2_ada_64")
@@ -202,7 +203,7 @@ def test_modules_of_nvlabs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         return persistent(parameters, kept, **{name: module(f"{prefix}{name}.") for name in names})
 
     path = tmp_path / "ffhq.pkl"
-    path.write_bytes(pickle.dumps({"G": None, "D": None, "G_ema": module(""), "augment_pipe": None}, protocol=4))
+    path.write_bytes(pickle.dumps({"G": None, "D": None, "G_ema": module(""), "augment_pipe": None}, protocol=protocol))
     same(official_state("stylegan2_ada", path, shapes_of(state)), state)
 
 

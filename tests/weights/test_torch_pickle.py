@@ -129,6 +129,17 @@ def test_a_cut_off_file_is_refused(layout: str, tmp_path: Path) -> None:
         read_state_dict(path)
 
 
+@pytest.mark.parametrize("damage", ["absent", "changed"])
+def test_a_damaged_archive_is_refused(damage: str, tmp_path: Path) -> None:
+    value = np.arange(24, dtype=np.float32)
+    storages = {} if damage == "absent" else {"0": value}
+    path = write(tmp_path / "net.pth", "zip", {"w": tensor("0", value)}, storages)
+    if damage == "changed":
+        path.write_bytes(path.read_bytes().replace(value.tobytes(), value[::-1].tobytes()))
+    with pytest.raises(WeightsUnavailable, match="Expected storage '0' whole"):
+        read_state_dict(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2])])
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.pth"

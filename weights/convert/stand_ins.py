@@ -150,6 +150,9 @@ ALLOWED: Mapping[str, Any] = {
     "torch._utils._rebuild_tensor_v2": _rebuild,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch.Size": tuple,
+    # Modules hold one, which pickles before protocol 4 name.
+    "builtins.set": set,
+    "__builtin__.set": set,
     "_codecs.encode": _encode,
     **{f"torch.{name}": kind for name, kind in STORAGES.items()},
     **{

@@ -106,7 +106,10 @@ def _read_zip(stream: IO[bytes], depth: int) -> Any:
         loaded = _load(unpickler)
         folder = pickled[0].removesuffix("data.pkl")
         for key, storage in unpickler.storages.items():
-            storage.fill(archive.read(f"{folder}data/{key}"))
+            try:
+                storage.fill(archive.read(f"{folder}data/{key}"))
+            except (KeyError, zipfile.BadZipFile) as error:
+                raise WeightsUnavailable(f"Expected storage {key!r} whole in the archive: {error}.") from error
         return loaded
 
 
