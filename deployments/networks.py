@@ -4,7 +4,7 @@ A checkpoint says which network it belongs to by its keys and shapes, so nothing
 Networks need torch and are imported only where they are built: for export and for parity.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -16,21 +16,50 @@ Module = Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
-    """How a published network is recognised, built and run.
+class Checkpoint:
+    """Weights that the authors, or those who trained the reference, have published.
 
+    name:       of the file
+    url:        of the file, or of the page that offers it
+    sha256, bytes: None where nobody has published them
+    licence:    of the weights, with what they were trained on where its terms matter
+    commercial: as in the manifest: false where the publisher forbids it, where weights or data it derives from do, or
+                where no licence covers the file
+    """
+
+    name: str
+    url: str
+    sha256: str | None
+    bytes: int | None
+    licence: str
+    commercial: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How a published network is recognised, built and run, and where it comes from.
+
+    paper:   titles, where they appeared, arXiv numbers where there are any
+    licence: of the reference's code
+    checkpoints: what was published; empty where nothing ever was
     knows:   whether a checkpoint with these keys and shapes is this network's
     build:   (shapes, arch) -> the network in evaluation mode, its state-dict with exactly these keys, shapes and order.
              Sizes come from the shapes; arch holds the reference's constructor arguments and may be empty: only what
              no shape tells is looked up there, with the official value as default
     outputs: (network, feeds as float32 tensors by name, arch) -> every output that kits ask for, by their names
     tolerance: of its kits, where they ask for less: only where the reference itself is no steadier
+    once:    one pass for one picture at the size it is made for, on the default device; returns what went in. Where
+             `outputs` runs more than that, or kits come without inputs
     """
 
+    paper: str
+    licence: str
+    checkpoints: Sequence[Checkpoint]
     knows: Callable[[Shapes], bool]
     build: Callable[[Shapes, Mapping[str, Any]], Module]
     outputs: Callable[[Module, Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
     tolerance: float = TOLERANCE
+    once: Callable[[Module], Sequence[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,6 +107,13 @@ def parts_differ(kit: Kit, reproduced: Mapping[str, float]) -> dict[str, float]:
     return kits.worst(golden, outputs)
 
 
+def part_differs(kit: Kit, part: Kit, of: Network) -> float | None:
+    """Worst difference of what one network of a pipeline's kit gives; None where the kit stores none of it."""
+    outputs = _run(part, of, kits.feeds(kit))
+    found = kits.worst({key: array for key, array in kit.golden.items() if key.partition("@")[0] in outputs}, outputs)
+    return max(found.values(), default=None)
+
+
 def _run(kit: Kit, of: Network, feeds: Arrays) -> dict[str, NDArray[Any]]:
     built = of.build(kit.shapes, kit.arch)
     require_keys(kit, built)

@@ -99,4 +99,11 @@ def _outputs(net: BeautyGan, feeds: Mapping[str, Tensor], arch: Mapping[str, Any
     return dict(zip(("out_A", "out_B"), net(feeds["src"], feeds["ref"]), strict=True))
 
 
-BEAUTYGAN = Network(knows=_knows, build=_build, outputs=_outputs)
+BEAUTYGAN = Network(
+    paper=("BeautyGAN: Instance-level Facial Makeup Transfer with Deep Generative Adversarial Network, ACM MM 2018"),
+    licence="MIT",
+    checkpoints=(),
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
-from deployments.networks import Module, Network
+from deployments.networks import Checkpoint, Module, Network
 
 ENCODERS: Mapping[tuple[int, int], str] = {
     (1280, 1): "timm-efficientnet-b0",
@@ -69,4 +69,24 @@ def _outputs(net: Module, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) 
     return {"logits": net(feeds["image"])}
 
 
-CLOTH_UNET = Network(knows=_knows, build=_build, outputs=_outputs)
+CLOTH_UNET = Network(
+    paper=(
+        "U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015, arXiv:1505.04597; "
+        "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019, "
+        "arXiv:1905.11946"
+    ),
+    licence="MIT",
+    checkpoints=(
+        Checkpoint(
+            name="weights.zip",
+            url="https://github.com/ternaus/cloths_segmentation/releases/download/0.0.1/weights.zip",
+            sha256=None,
+            bytes=None,
+            licence="MIT; trained on iMaterialist 2019",
+            commercial=True,
+        ),
+    ),
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)

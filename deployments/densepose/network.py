@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from compile.kit import Shapes
 from deployments.densepose.boxes import MEAN_BGR
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 
 Pyramid = Sequence[Tensor]
 """Features [N, C, H / s, W / s] for s = 4, 8, 16, 32."""
@@ -391,4 +391,25 @@ def _outputs(net: DensePose, feeds: Mapping[str, Tensor], arch: Mapping[str, Any
     return outputs | dict(zip(("coarse_segm", "fine_segm", "u", "v"), surface, strict=True))
 
 
-R_50_FPN = Network(knows=_knows, build=_build, outputs=_outputs)
+R_50_FPN = Network(
+    paper=(
+        "DensePose: Dense Human Pose Estimation in the Wild, CVPR 2018, arXiv:1802.00434; Panoptic "
+        "Feature Pyramid Networks, CVPR 2019, arXiv:1901.02446"
+    ),
+    licence="Apache-2.0",
+    checkpoints=(
+        Checkpoint(
+            name="model_final_162be9.pkl",
+            url=(
+                "https://dl.fbaipublicfiles.com/densepose/densepose_rcnn_R_50_FPN_s1x/165712039/model_final_162be9.pkl"
+            ),
+            sha256=None,
+            bytes=None,
+            licence="CC BY-SA 3.0; trained on DensePose-COCO, CC BY-NC 2.0",
+            commercial=False,
+        ),
+    ),
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)

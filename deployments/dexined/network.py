@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 
 
 class DoubleConv(nn.Module):
@@ -165,4 +165,20 @@ def _outputs(net: DexiNed, feeds: Mapping[str, Tensor], arch: Mapping[str, Any])
     return {**{f"out{n}": depth for n, depth in enumerate(depths, 1)}, "fused": fused}
 
 
-DEXINED = Network(knows=_knows, build=_build, outputs=_outputs)
+DEXINED = Network(
+    paper="Dense Extreme Inception Network for Edge Detection, Pattern Recognition 2023, arXiv:2112.02250",
+    licence="MIT",
+    checkpoints=(
+        Checkpoint(
+            name="BIPED/10/10_model.pth",
+            url="https://drive.google.com/uc?id=1V56vGTsu7GYiQouCIKvTWl5UKCZ6yCNu",
+            sha256=None,
+            bytes=None,
+            licence="MIT",
+            commercial=True,
+        ),
+    ),
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)

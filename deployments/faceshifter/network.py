@@ -6,7 +6,7 @@ State-dict keys are those of the official checkpoints (GHOST) and of the two pub
 train with. Differences: inference only; sizes, number of blocks and backbone come from a checkpoint's shapes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 
 SLOPE = 0.1
 BLOCKS = 8
@@ -434,21 +434,80 @@ def _covered(net: Any, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) -> 
     return {"out": net(feeds["x"])}
 
 
+def _swapped_once(width: int) -> Callable[[Any], Sequence[Tensor]]:
+    def once(net: Any) -> Sequence[Tensor]:
+        x, identity = torch.zeros(1, 3, 256, 256), torch.zeros(1, width)
+        net(x, identity)
+        return x, identity
+
+    return once
+
+
 GHOST = Network(
-    knows=lambda shapes: "generator.AADBlk1.add_blocks.0.fc1.weight" in shapes, build=_built(AeiNet), outputs=_swapped
+    paper=(
+        "GHOST - A New Face Swap Approach for Image and Video Domains, IEEE Access 2022, on FaceShifter: "
+        "Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457"
+    ),
+    licence="Apache-2.0",
+    checkpoints=(
+        Checkpoint(
+            name="G_unet_2blocks.pth",
+            url="https://github.com/sberbank-ai/sber-swap/releases/download/sber-swap-v2.0/G_unet_2blocks.pth",
+            sha256=None,
+            bytes=None,
+            licence=(
+                "Apache-2.0; trained on VGGFace2 and CelebA-HQ with an identity network of InsightFace's, "
+                "non-commercial"
+            ),
+            commercial=False,
+        ),
+        Checkpoint(
+            name="G_unet_3blocks.pth",
+            url="https://github.com/sberbank-ai/sber-swap/releases/download/sber-swap-v2.0/G_unet_3blocks.pth",
+            sha256="7c4fe7779b3ed998f08215cc2f5cdd4b0679f1da5f4e9db9619159ee86ce28da",
+            bytes=None,
+            licence=(
+                "Apache-2.0; trained on VGGFace2 and CelebA-HQ with an identity network of InsightFace's, "
+                "non-commercial"
+            ),
+            commercial=False,
+        ),
+    ),
+    once=_swapped_once(512),
+    knows=lambda shapes: "generator.AADBlk1.add_blocks.0.fc1.weight" in shapes,
+    build=_built(AeiNet),
+    outputs=_swapped,
 )
 TAOTAONICE = Network(
-    knows=lambda shapes: "generator.AADBlk1.AAD1.fc1.weight" in shapes, build=_built(AeiNet), outputs=_swapped
+    paper="FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457",
+    licence="none stated",
+    checkpoints=(),
+    once=_swapped_once(512),
+    knows=lambda shapes: "generator.AADBlk1.AAD1.fc1.weight" in shapes,
+    build=_built(AeiNet),
+    outputs=_swapped,
 )
 MINDSLAB = Network(
+    paper="FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457",
+    licence="BSD-3-Clause",
+    checkpoints=(),
+    once=_swapped_once(256),
     knows=lambda shapes: "G.model.layer_0.add1.conv_f.weight" in shapes,
     build=_built(MindslabAeiNet),
     outputs=_swapped,
 )
 HEAR_TAOTAONICE = Network(
-    knows=lambda shapes: "down1.0.weight" in shapes and "up5.weight" in shapes, build=_built(HearNet), outputs=_covered
+    paper="FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457",
+    licence="none stated",
+    checkpoints=(),
+    knows=lambda shapes: "down1.0.weight" in shapes and "up5.weight" in shapes,
+    build=_built(HearNet),
+    outputs=_covered,
 )
 HEAR_MINDSLAB = Network(
+    paper="FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457",
+    licence="BSD-3-Clause",
+    checkpoints=(),
     knows=lambda shapes: "Encoder.layer_0.0.weight" in shapes and "Decoder.layer_0.1.running_var" in shapes,
     build=_built(MindslabHearNet),
     outputs=_covered,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 
 HEAD = 64
 """Width of an attention head in every CLIP, where the constructor arguments do not say the number of heads."""
@@ -85,4 +85,23 @@ def _outputs(net: Any, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) -> 
     return {"image_embed": embed_picture(net, feeds["image"]), "text_embed": embed_text(net, feeds["tokens"])}
 
 
-FASHION_CLIP = Network(knows=_knows, build=_build, outputs=_outputs)
+FASHION_CLIP = Network(
+    paper=(
+        "Contrastive language and vision learning of general fashion concepts, Scientific Reports 2022, "
+        "arXiv:2204.03972"
+    ),
+    licence="MIT",
+    checkpoints=(
+        Checkpoint(
+            name="fashion-clip 2.0",
+            url="https://huggingface.co/patrickjohncyh/fashion-clip",
+            sha256=None,
+            bytes=None,
+            licence="MIT",
+            commercial=True,
+        ),
+    ),
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)

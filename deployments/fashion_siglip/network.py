@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 
 Arch = Mapping[str, Any]
 
@@ -116,4 +116,23 @@ def _outputs(net: FashionSigLIP, feeds: Mapping[str, Tensor], arch: Arch) -> Map
     }
 
 
-FASHION_SIGLIP = Network(knows=_knows, build=_build, outputs=_outputs)
+FASHION_SIGLIP = Network(
+    paper=(
+        "Generalized Contrastive Learning for Multi-Modal Retrieval and Ranking, 2024, arXiv:2404.08535; "
+        "Sigmoid Loss for Language Image Pre-Training, ICCV 2023, arXiv:2303.15343"
+    ),
+    licence="Apache-2.0",
+    checkpoints=(
+        Checkpoint(
+            name="open_clip_model.safetensors",
+            url="https://huggingface.co/Marqo/marqo-fashionSigLIP",
+            sha256=None,
+            bytes=None,
+            licence="Apache-2.0",
+            commercial=True,
+        ),
+    ),
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 
 LEVELS = 5
 """Halvings in the condition generator's encoders."""
@@ -187,7 +187,25 @@ def _condition_outputs(
     return found | {"segmap": labels, "warped_cloth": garment[:, :-1], "warped_mask": garment[:, -1:]}
 
 
-CONDITIONS = Network(knows=_knows_conditions, build=_build_conditions, outputs=_condition_outputs)
+CONDITIONS = Network(
+    paper=(
+        "High-Resolution Virtual Try-On with Misalignment and Occlusion-Handled Conditions, ECCV 2022, arXiv:2206.14180"
+    ),
+    licence="CC BY-NC 4.0",
+    checkpoints=(
+        Checkpoint(
+            name="mtviton.pth",
+            url="https://drive.google.com/uc?id=1XJTCdRBOPVgVTmqzhVGFAgMm2NLkw5uQ",
+            sha256=None,
+            bytes=None,
+            licence="CC BY-NC 4.0",
+            commercial=False,
+        ),
+    ),
+    knows=_knows_conditions,
+    build=_build_conditions,
+    outputs=_condition_outputs,
+)
 
 
 # --- image generator -----------------------------------------------------------------------------------------------
@@ -352,5 +370,24 @@ def _generator_outputs(
     return {"image": net(feeds["x"], feeds["seg"])}
 
 
-GENERATOR = Network(knows=_knows_generator, build=_build_generator, outputs=_generator_outputs, tolerance=1e-4)
+GENERATOR = Network(
+    paper=(
+        "High-Resolution Virtual Try-On with Misalignment and Occlusion-Handled Conditions, ECCV 2022, arXiv:2206.14180"
+    ),
+    licence="CC BY-NC 4.0",
+    checkpoints=(
+        Checkpoint(
+            name="gen.pth",
+            url="https://drive.google.com/uc?id=1T5_YDUhYSSKPC_nZMk2NeC-XXUFoYeNy",
+            sha256=None,
+            bytes=None,
+            licence="CC BY-NC 4.0",
+            commercial=False,
+        ),
+    ),
+    knows=_knows_generator,
+    build=_build_generator,
+    outputs=_generator_outputs,
+    tolerance=1e-4,
+)
 """Weights that differ in their last bit alone already move the reference's own picture by 6e-6."""

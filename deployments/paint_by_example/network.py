@@ -7,7 +7,7 @@ diffusers' blocks, under the names of either generation of transformers.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 from deployments.paint_by_example.prepare import kept, masked
 
 Arch = Mapping[str, Any]
@@ -199,6 +199,77 @@ def _unnamed_latents(picture: Any, net: Any, height: int, width: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(noise[..., :8, :8]))
 
 
-EXAMPLE_ENCODER = Network(knows=_knows_encoder, build=_build_encoder, outputs=_encoder_outputs)
-UNET = Network(knows=_knows_unet, build=_build_unet, outputs=_unet_outputs)
-VAE = Network(knows=_knows_vae, build=_build_vae, outputs=_vae_outputs)
+def _encoder_once(net: ExampleEncoder) -> Sequence[Tensor]:
+    side = next(part.image_size for part in net.modules() if hasattr(part, "patch_embedding"))
+    example = torch.zeros(1, 3, side, side)
+    net(example)
+    return (example,)
+
+
+def _unet_once(net: Any) -> Sequence[Tensor]:
+    latents = torch.zeros(1, net.config.in_channels, 64, 64)
+    condition = torch.zeros(1, 1, net.config.cross_attention_dim)
+    net(latents, 500, condition, return_dict=False)
+    return latents, condition
+
+
+def _vae_once(net: Any) -> Sequence[Tensor]:
+    picture = torch.zeros(1, net.config.in_channels, 512, 512)
+    net.decode(net.encode(picture).latent_dist.mode(), return_dict=False)
+    return (picture,)
+
+
+EXAMPLE_ENCODER = Network(
+    paper="Paint by Example: Exemplar-based Image Editing with Diffusion Models, CVPR 2023, arXiv:2211.13227",
+    licence="CreativeML OpenRAIL-M",
+    checkpoints=(
+        Checkpoint(
+            name="image_encoder",
+            url="https://huggingface.co/Fantasy-Studio/Paint-by-Example/tree/main/image_encoder",
+            sha256=None,
+            bytes=None,
+            licence="CreativeML OpenRAIL-M: uses that it lists are forbidden",
+            commercial=True,
+        ),
+    ),
+    once=_encoder_once,
+    knows=_knows_encoder,
+    build=_build_encoder,
+    outputs=_encoder_outputs,
+)
+UNET = Network(
+    paper="Paint by Example: Exemplar-based Image Editing with Diffusion Models, CVPR 2023, arXiv:2211.13227",
+    licence="CreativeML OpenRAIL-M",
+    checkpoints=(
+        Checkpoint(
+            name="unet",
+            url="https://huggingface.co/Fantasy-Studio/Paint-by-Example/tree/main/unet",
+            sha256=None,
+            bytes=None,
+            licence="CreativeML OpenRAIL-M: uses that it lists are forbidden",
+            commercial=True,
+        ),
+    ),
+    once=_unet_once,
+    knows=_knows_unet,
+    build=_build_unet,
+    outputs=_unet_outputs,
+)
+VAE = Network(
+    paper="Paint by Example: Exemplar-based Image Editing with Diffusion Models, CVPR 2023, arXiv:2211.13227",
+    licence="CreativeML OpenRAIL-M",
+    checkpoints=(
+        Checkpoint(
+            name="vae",
+            url="https://huggingface.co/Fantasy-Studio/Paint-by-Example/tree/main/vae",
+            sha256=None,
+            bytes=None,
+            licence="CreativeML OpenRAIL-M: uses that it lists are forbidden",
+            commercial=True,
+        ),
+    ),
+    once=_vae_once,
+    knows=_knows_vae,
+    build=_build_vae,
+    outputs=_vae_outputs,
+)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 from deployments.psgan import parts
 
 LOOKS = 0.01
@@ -186,8 +186,8 @@ def _outputs(net: PsGan, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) -
     told = [_part_masks(side, shift) for shift in (0, 8)]
     points = [np.round(np.random.default_rng(seed).random((68, 2)) * 160 + 48).astype(np.float32) for seed in (5, 6)]
     offsets = [parts.offsets(p, mask) for p, mask in zip(points, told, strict=True)]
-    masks = tuple(torch.from_numpy(mask)[None] for mask in told)
-    where = tuple(torch.from_numpy(offset)[None] for offset in offsets)
+    masks = tuple(torch.from_numpy(mask)[None].to(source.device) for mask in told)
+    where = tuple(torch.from_numpy(offset)[None].to(source.device) for offset in offsets)
     gamma, beta = net.make_up(source, reference, (masks[0], masks[1]), (where[0], where[1]))
     return {"gamma": gamma, "beta": beta, "out": net.finish(source, gamma, beta), "diff_c": offsets[0]}
 
@@ -200,4 +200,26 @@ def _part_masks(side: int, shift: int) -> parts.Floats:
     return masks
 
 
-PSGAN = Network(knows=_knows, build=_build, outputs=_outputs)
+PSGAN = Network(
+    paper=(
+        "PSGAN: Pose and Expression Robust Spatial-Aware GAN for Customizable Makeup Transfer, CVPR "
+        "2020, arXiv:1909.06956"
+    ),
+    licence="MIT",
+    checkpoints=(
+        Checkpoint(
+            name="assets/models/G.pth",
+            url=(
+                ""
+                "https://raw.githubusercontent.com/wtjiang98/PSGAN/45988b9e21a3acb80f39150aa8f7ed1117c77495/assets/models/G.pth"
+            ),
+            sha256=None,
+            bytes=None,
+            licence="MIT; trained on MT, research use",
+            commercial=True,
+        ),
+    ),
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)

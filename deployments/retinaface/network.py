@@ -5,7 +5,7 @@ State-dict keys are those of the official PyTorch checkpoints. Differences: infe
 a checkpoint's shapes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 from deployments.retinaface import decode
 
 LEVELS = (1, 2, 3)
@@ -229,4 +229,35 @@ def _outputs(net: RetinaFace, feeds: Mapping[str, Tensor], arch: Mapping[str, An
     }
 
 
-RETINAFACE = Network(knows=_knows, build=_build, outputs=_outputs)
+def _once(net: RetinaFace) -> Sequence[Tensor]:
+    x = torch.zeros(1, 3, 640, 640)
+    net(x)
+    return (x,)
+
+
+RETINAFACE = Network(
+    paper="RetinaFace: Single-shot Multi-level Face Localisation in the Wild, CVPR 2020, arXiv:1905.00641",
+    licence="MIT",
+    checkpoints=(
+        Checkpoint(
+            name="detection_mobilenet0.25_Final.pth",
+            url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/detection_mobilenet0.25_Final.pth",
+            sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
+            bytes=1789735,
+            licence="MIT; trained on WIDER FACE, research use",
+            commercial=True,
+        ),
+        Checkpoint(
+            name="detection_Resnet50_Final.pth",
+            url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/detection_Resnet50_Final.pth",
+            sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+            bytes=109497761,
+            licence="MIT; trained on WIDER FACE, research use",
+            commercial=True,
+        ),
+    ),
+    once=_once,
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)

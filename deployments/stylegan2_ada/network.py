@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Network
+from deployments.networks import Checkpoint, Network
 
 EPSILON = 1e-8
 SLOPE, GAIN = 0.2, sqrt(2)
@@ -262,4 +262,41 @@ def _outputs(net: Generator, feeds: Mapping[str, Tensor], arch: Mapping[str, Any
     }
 
 
-ADA = Network(knows=_knows, build=_build, outputs=_outputs)
+def _once(net: Generator) -> Sequence[Tensor]:
+    z = torch.zeros(1, net.mapping.get_submodule("fc0").weight.shape[1])
+    net(net.map(z), net.fixed_noise())
+    return (z,)
+
+
+ADA = Network(
+    paper=(
+        "Training Generative Adversarial Networks with Limited Data, NeurIPS 2020, arXiv:2006.06676; "
+        "Analyzing and Improving the Image Quality of StyleGAN, CVPR 2020, arXiv:1912.04958"
+    ),
+    licence="NVIDIA Source Code License, non-commercial",
+    checkpoints=(
+        Checkpoint(
+            name="ffhq.pkl",
+            url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/ffhq.pkl",
+            sha256=None,
+            bytes=None,
+            licence="NVIDIA Source Code License, non-commercial",
+            commercial=False,
+        ),
+        Checkpoint(
+            name="ffhq-res256-mirror-paper256-noaug.pkl",
+            url=(
+                ""
+                "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/transfer-learning-source-nets/ffhq-res256-mirror-paper256-noaug.pkl"
+            ),
+            sha256=None,
+            bytes=None,
+            licence="NVIDIA Source Code License, non-commercial",
+            commercial=False,
+        ),
+    ),
+    once=_once,
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)

@@ -92,4 +92,14 @@ def _outputs(net: UNet, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) ->
     return {"logits": logits, "out": logits.softmax(1)}
 
 
-UNET = Network(knows=_knows, build=_build, outputs=_outputs)
+UNET = Network(
+    paper=(
+        "U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015, arXiv:1505.04597; "
+        "A New Dataset and Boundary-Attention Semantic Segmentation for Face Parsing, AAAI 2020"
+    ),
+    licence="none stated",
+    checkpoints=(),
+    knows=_knows,
+    build=_build,
+    outputs=_outputs,
+)
