@@ -1,9 +1,13 @@
-# One verb per need. Everything lives in .venv; the lock files carry a hash for every package.
+# One verb per need. Everything lives in .venv; the lock files carry a hash for every package (torch: see the end).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
+PIP := $(BIN)/python $(INSTALL) --require-hashes
 TORCH := .venv-torch
+TORCH_PINS = $(shell sed -nE 's/^ *"(torch(vision)?==[0-9.]+)".*/\1/p' pyproject.toml)
+COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 PURELIB := import sysconfig; print(sysconfig.get_path("purelib"))
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test test-fast check bench weights engines models lock clean
@@ -50,12 +54,12 @@ engines: $(VENV)/serve ## build the engines for this machine
 models: $(VENV)/serve ## write docs/models.md from the specs
 	$(BIN)/python -m deployments models > docs/models.md
 
-lock: ## pin the dependencies of pyproject.toml again
+lock: ## pin the dependencies of pyproject.toml again, with a CPU build of torch where pip looks
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
-	cd requirements && ../.venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o serve.lock ../pyproject.toml
-	cd requirements && ../.venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra dev \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -c serve.lock -o dev.lock ../pyproject.toml
+	$(COMPILE) --allow-unsafe -o requirements/serve.lock pyproject.toml
+	$(COMPILE) --allow-unsafe --extra dev -c requirements/serve.lock -o requirements/dev.lock pyproject.toml
+	$(COMPILE) --unsafe-package torch --unsafe-package torchvision --extra torch \
+	  -c requirements/serve.lock -c requirements/dev.lock -o requirements/torch.lock pyproject.toml
 
 clean: ## remove environments and outputs, not the cache of weights and engines
 	rm -rf $(VENV) $(TORCH) .venv-lock out
@@ -73,9 +77,14 @@ $(VENV)/dev: requirements/dev.lock $(VENV)/serve
 	$(PIP) -r requirements/dev.lock
 	@touch $@
 
-# Serving never imports torch, so it has an environment of its own, on top of the serving one.
-$(TORCH)/ready: $(VENV)/serve
+# Serving never imports torch, so it has an environment of its own, on top of the serving one: its packages and the
+# project itself come from there. Torch and torchvision are pinned by version only and installed apart: the CPU build
+# of a version has other bytes than the registry's default, so no one hash is right. It is the CPU build that pip must
+# be configured to find; the registry's default for Linux wants CUDA's libraries, which the lock does not hold.
+$(TORCH)/ready: requirements/torch.lock $(VENV)/serve
 	$(PYTHON) -m venv $(TORCH)
-	$(BIN)/python -c '$(PURELIB)' > $$($(TORCH)/bin/python -c '$(PURELIB)')/serving.pth
-	$(TORCH)/bin/python -m pip install --quiet --no-build-isolation --editable '.[torch]'
+	echo "import site; site.addsitedir('$$($(BIN)/python -c '$(PURELIB)')')" \
+	  > $$($(TORCH)/bin/python -c '$(PURELIB)')/serving.pth
+	$(TORCH)/bin/python $(INSTALL) --require-hashes -r requirements/torch.lock
+	$(TORCH)/bin/python $(INSTALL) $(TORCH_PINS)
 	@touch $@
