@@ -1,5 +1,6 @@
-"""`python -m deployments models | parity`."""
+"""`python -m deployments models | parity | measure`."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments import EDITIONS, model_class
+from deployments.published import FIGURES, published
 from weights.manifest import digest, load_manifest
 
 PAGE = Template(
     """# Models
 
-Written by `make models` from `deployments/*/model.py` and `weights/manifest.toml`; do not edit.
+Written by `make models` from `deployments/*/model.py`, `deployments/networks.json` and `weights/manifest.toml`; do not
+edit.
 
 | role ({{ edition }} edition) | model | what it is | weights | digest | licence | commercial |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -26,6 +29,31 @@ Written by `make models` from `deployments/*/model.py` and `weights/manifest.tom
 | --- | --- | --- | --- | --- |
 {% for engine in engines -%}
 | {{ engine.name }} | {{ engine.inputs }} | {{ engine.outputs }} | {{ engine.precision }} | {{ engine.tolerance }} |
+{% endfor %}
+## Published networks
+
+Each takes the keys of its reference's checkpoint as they are (`deployments/*/network.py`). What it declares of its
+origin and what was measured comes from `deployments/networks.json`, which `python -m deployments measure` writes in the
+torch environment. No checkpoint named here has been downloaded: addresses, digests, sizes and terms are as published.
+Commercial is "no" where the publisher forbids it, where weights or data it derives from do, or where no licence covers
+the file.
+
+| network | paper | licence of the code | checkpoint | SHA-256 | MB | licence of the weights | commercial |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{% for row in origins -%}
+| {{ row.network }} | {{ row.paper }} | {{ row.code }} | {{ row.checkpoint }} | {{ row.sha256 }} | {{ row.size }} | \
+{{ row.licence }} | {{ row.commercial }} |
+{% endfor %}
+Parity: the largest difference from the reference over its largest value, with the same deterministic weights, the worst
+of all outputs; "keys" where a kit holds no outputs, only keys, shapes and their order, all equal. Parameters in
+millions. One pass with one picture of the input's size, float32, eager: billions of multiplications with additions, and
+the most megabytes that tensors other than weights hold at once.
+
+| network | kit | parity | tolerance | parameters | input | GMACs | activations |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{% for row in measured -%}
+| {{ row.network }} | {{ row.kit }} | {{ row.worst }} | {{ row.tolerance }} | {{ row.parameters }} | {{ row.input }} | \
+{{ row.gmacs }} | {{ row.activation_mb }} |
 {% endfor %}""",
     trim_blocks=False,
 )
@@ -63,7 +91,17 @@ def models() -> None:
                     "tolerance": engine.tolerance,
                 }
             )
-    sys.stdout.write(PAGE.render(edition="default", rows=rows, engines=engines) + "\n")
+    origins, measured = published(json.loads(FIGURES.read_text()))
+    page = PAGE.render(edition="default", rows=rows, engines=engines, origins=origins, measured=measured)
+    sys.stdout.write(page + "\n")
+
+
+@main.command()
+def measure(folders: list[Path]) -> None:
+    """deployments/networks.json, from all parity kits in these folders. Needs the torch environment; takes minutes."""
+    from deployments.measure import measure as measured
+
+    FIGURES.write_text(json.dumps(measured(folders), indent=1, ensure_ascii=False) + "\n")
 
 
 @main.command()
