@@ -79,12 +79,12 @@ $(VENV)/dev: requirements/dev.lock $(VENV)/serve
 
 # Serving never imports torch, so it has an environment of its own, on top of the serving one: its packages and the
 # project itself come from there. Torch and torchvision are pinned by version only and installed apart: the CPU build
-# of a version has other bytes than the registry's default, so no one hash is right. It is the CPU build that pip must
-# be configured to find; the registry's default for Linux wants CUDA's libraries, which the lock does not hold.
+# of a version has other bytes than the registry's default, so no one hash is right, and the latter brings CUDA's
+# libraries along. Everything else that they need is in the lock.
 $(TORCH)/ready: requirements/torch.lock $(VENV)/serve
 	$(PYTHON) -m venv $(TORCH)
 	echo "import site; site.addsitedir('$$($(BIN)/python -c '$(PURELIB)')')" \
 	  > $$($(TORCH)/bin/python -c '$(PURELIB)')/serving.pth
 	$(TORCH)/bin/python $(INSTALL) --require-hashes -r requirements/torch.lock
-	$(TORCH)/bin/python $(INSTALL) $(TORCH_PINS)
+	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_PINS)
 	@touch $@
