@@ -4,7 +4,7 @@ Coordinates are those of the picture that was given. Left and right of keypoints
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,16 +82,40 @@ class IdentityEmbedding(Model[IdentityInput, Embedding]):
     """Who it is: pictures of one person have a high cosine."""
 
 
+FaceCode = NewType("FaceCode", bytes)
+"""A place among the faces that one generator can make: its own coordinates, a signed byte each, as many as it has.
+
+Mean face = all zero. The unit is 1/32 of what the coordinate deviates by over the generator's faces. MobileStyleGAN:
+64 principal directions of w; StyleGAN2: the 512 plain axes of w. A code means nothing to another generator.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceSeed:
-    """seed: 0 to 2**32 - 1; truncation: 0 (the mean face) to 1 (full variety)."""
+    """A virtual face: w = centre + truncation * (w(seed) - mean face).
+
+    seed:       0 to 2**32 - 1
+    truncation: 0 (the centre itself) to 1 (full variety)
+    centre:     what truncation pulls towards; None = the mean face
+    """
 
     seed: int
     truncation: float
+    centre: FaceCode | None = None
 
 
 class FaceGeneration(Model[FaceSeed, RGBImage]):
-    """A virtual face, 1024 x 1024, aligned to the FFHQ template; the same seed gives the same face."""
+    """A virtual face, 1024 x 1024, aligned to the FFHQ template; the same seed gives the same face.
+
+    raises: InvalidOption for a centre with another number of coordinates than the generator has
+    """
+
+
+class LatentEncoding(Model[RGBImage, FaceCode]):
+    """Which face of the edition's generator is most like a portrait's; never more alike than that generator can be.
+
+    In: one face, square, any size, aligned to the FFHQ template (`modiste.face_alignment.crop_like_ffhq`).
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
