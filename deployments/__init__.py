@@ -43,10 +43,12 @@ EDITIONS: Mapping[str, Mapping[str, str]] = {
         "FaceGeneration": "mobile_stylegan",
         "FaceRestoration": "real_esrgan",
         "FaceSwap": "mesh_swap",
+        "PartSwap": "mesh_swap",
         "MakeupTransfer": "region_makeup",
         "PoseEstimation": "blazepose",
         "HumanParsing": "selfie_multiclass",
         "Matting": "u2net",
+        "GarmentMask": "u2net",
         "GarmentWarp": "limb_tps",
         "GarmentSynthesis": "layer_composer",
         "SuitComposition": "suit_collage",
@@ -66,6 +68,16 @@ def model_for(role: str) -> str:
     if model not in MODELS:
         raise KeyError(f"expected one of {sorted(MODELS)} for {role}, got {model}")
     return model
+
+
+def is_played(role: str) -> bool:
+    """Whether the edition in use has a model for the role; all have one for those that no flow can do without."""
+    return role in settings().models or role in EDITIONS[settings().edition]
+
+
+def model_folder(model_id: str) -> str:
+    """The folder in `deployments` that holds a model; one holds several where they are variants of each other."""
+    return MODELS[model_id].split(".")[1]
 
 
 @cache

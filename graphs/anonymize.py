@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from deployments.roles import FaceDetection, FaceSeed, SwapInput, SwappedFace
+from deployments.roles import FaceDetection, FaceSeed, FaceSwap, SwapInput, SwappedFace
 from graphs.base import uses
 from graphs.casting import STRANGER, Look, draw, load_cast, rank
 from graphs.face_choice import LEAST_SHOWN, shown_share, skip_reason, unfit_reason
@@ -87,6 +87,7 @@ class Anonymize(FaceExchange[AnonymizeRequest, AnonymizeResult]):
     result = AnonymizeResult
 
     near = uses(FaceDetection)
+    swap = uses(FaceSwap)
 
     async def __call__(self, request: AnonymizeRequest) -> AnonymizeResult:
         """raises: NoFace, UnknownFace"""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from deployments.roles import FaceSeed, SwappedFace, face_from_landmarks
-from graphs.base import VideoFile
+from deployments.roles import FaceSeed, PartSwap, SwappedFace, face_from_landmarks
+from graphs.base import VideoFile, uses
 from graphs.casting import STRANGER, draw, load_cast, rank
 from graphs.face_exchange import HEAD_MARGIN, AnonymizeOptions, FaceExchange, asked_faces
 from graphs.face_token import encode
@@ -92,6 +92,8 @@ class AnonymizeVideoResult:
 class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
     request = AnonymizeVideoRequest
     result = AnonymizeVideoResult
+
+    swap = uses(PartSwap)
 
     async def __call__(self, request: AnonymizeVideoRequest) -> AnonymizeVideoResult:
         """raises: FileTooLarge, UnsupportedType, EmptyVideo, TooManyPixels, BrokenFile, UnknownFace"""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NewType, Protocol, Self, TypeVar, overload
 
+from deployments import is_played
 from deployments.base import In, Model, Out
 from modiste.telemetry import step
 
@@ -48,8 +49,8 @@ class Step(Generic[In, Out]):
         return results
 
 
-class Uses(Generic[In, Out]):
-    """Declaration of a step: role, type and wiring in one."""
+class Declared(Generic[In, Out]):
+    """A step of a graph: role, type and wiring in one."""
 
     def __init__(self, role: type[Model[In, Out]]) -> None:
         self.role = role.__name__
@@ -57,6 +58,10 @@ class Uses(Generic[In, Out]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+
+
+class Uses(Declared[In, Out]):
+    """A step whose role every edition plays."""
 
     @overload
     def __get__(self, graph: None, owner: type) -> Self: ...
@@ -66,8 +71,25 @@ class Uses(Generic[In, Out]):
         return self if graph is None else Step(self.name, graph.calls[self.role])
 
 
+class MayUse(Declared[In, Out]):
+    """A step that editions without a model for its role leave out: there it is None."""
+
+    @overload
+    def __get__(self, graph: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, graph: "Graph[Any, Any]", owner: type) -> Step[In, Out] | None: ...
+    def __get__(self, graph: "Graph[Any, Any] | None", owner: type) -> "Self | Step[In, Out] | None":
+        if graph is None:
+            return self
+        return Step(self.name, graph.calls[self.role]) if self.role in graph.calls else None
+
+
 def uses(role: type[Model[In, Out]]) -> Uses[In, Out]:
     return Uses(role)
+
+
+def may_use(role: type[Model[In, Out]]) -> MayUse[In, Out]:
+    return MayUse(role)
 
 
 class Graph(ABC, Generic[Request, Result]):
@@ -89,6 +111,6 @@ class Graph(ABC, Generic[Request, Result]):
 
     @classmethod
     def roles(cls) -> tuple[str, ...]:
-        """The roles that this graph's steps need, each once, in order of declaration."""
-        steps = [value for c in reversed(cls.__mro__) for value in vars(c).values() if isinstance(value, Uses)]
-        return tuple(dict.fromkeys(found.role for found in steps))
+        """The roles of this graph's steps, each once, in order of declaration, without those that nobody plays."""
+        steps = [value for c in reversed(cls.__mro__) for value in vars(c).values() if isinstance(value, Declared)]
+        return tuple(dict.fromkeys(s.role for s in steps if not isinstance(s, MayUse) or is_played(s.role)))

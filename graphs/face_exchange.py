@@ -16,7 +16,6 @@ from deployments.roles import (
     FaceLandmarks,
     FaceParsing,
     FaceSeed,
-    FaceSwap,
     FaceView,
     IdentityEmbedding,
     IdentityInput,
@@ -82,7 +81,6 @@ class FaceExchange(Graph[Request, Result]):
     parse = uses(FaceParsing)
     identify = uses(IdentityEmbedding)
     generate = uses(FaceGeneration)
-    swap = uses(FaceSwap)
 
     async def virtual_face(self, seed: FaceSeed, side: int = FULL) -> VirtualFace:
         """A face, generated and looked at once. side: of its crop, pixels, at most"""

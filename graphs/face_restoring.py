@@ -10,7 +10,7 @@ from deployments.roles import FaceView, RestorationInput
 from graphs.base import Step
 from graphs.face_finding import Closeup
 from modiste.geometry import bounding_box
-from modiste.image import RGBImage
+from modiste.image import Landmarks, RGBImage
 
 FINEST = 1.6
 """How many times finer than the virtual face the photo may be before the new face is restored."""
@@ -35,16 +35,22 @@ async def restored(
         for index, target in enumerate(targets)
         if wish == "always" or (wish == "auto" and _finer(target, source) > FINEST)
     ]
-    small = [
-        RGBImage(cv2.resize(patches[index], (_RESTORED_SIDE, _RESTORED_SIDE), interpolation=cv2.INTER_AREA))
-        for index in chosen
-    ]
-    sharp = await restore.many([RestorationInput(image=image, scale=4) for image in small])
+    sharp = await restore.many([_small(patches[index], targets[index].view.landmarks) for index in chosen])
     result = list(patches)
     for index, image in zip(chosen, sharp, strict=True):
         height, width = patches[index].shape[:2]
         result[index] = RGBImage(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
     return result
+
+
+def _small(patch: RGBImage, landmarks: Landmarks) -> RestorationInput:
+    """landmarks: in the patch"""
+    height, width = patch.shape[:2]
+    image = cv2.resize(patch, (_RESTORED_SIDE, _RESTORED_SIDE), interpolation=cv2.INTER_AREA)
+    factors = np.array([_RESTORED_SIDE / width, _RESTORED_SIDE / height, _RESTORED_SIDE / width], np.float32)
+    half = np.array([0.5, 0.5, 0], np.float32)
+    points = Landmarks(((landmarks + half) * factors - half).astype(np.float32))
+    return RestorationInput(image=RGBImage(image), landmarks=points, scale=4)
 
 
 def _finer(target: Closeup, source: FaceView) -> float:

@@ -16,9 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.roles import (
     Article,
+    BodySurface,
     Category,
+    DensePose,
     Dressed,
     FashionEmbedding,
+    GarmentMask,
     GarmentSynthesis,
     GarmentWarp,
     HumanParsing,
@@ -30,7 +33,7 @@ from deployments.roles import (
     Tuck,
     WarpInput,
 )
-from graphs.base import Graph, uses
+from graphs.base import Graph, may_use, uses
 from modiste.errors import NoGarment, NoPerson, PersonTooSmall
 from modiste.geometry import Box, crop
 from modiste.image import Embedding, LabelMap, Mask, RGBAImage, RGBImage
@@ -94,7 +97,9 @@ class TryOn(Graph[TryOnRequest, TryOnResult]):
 
     pose = uses(PoseEstimation)
     parse = uses(HumanParsing)
+    surface = may_use(DensePose)
     matte = uses(Matting)
+    mask = uses(GarmentMask)
     look = uses(FashionEmbedding)
     warp = uses(GarmentWarp)
     compose = uses(GarmentSynthesis)
@@ -107,7 +112,7 @@ class TryOn(Graph[TryOnRequest, TryOnResult]):
             raise NoPerson("expected a photo of a person, got none that can be recognised")
         view, region = person_view(request.person, people[0])
         category: Category | None = None if options.category == "auto" else options.category
-        (person, _), (garment, look, wearer) = await asyncio.gather(
+        person, (garment, look, wearer) = await asyncio.gather(
             self._person(view, people[0], region), self._garment(garment_photo, wearers, category)
         )
         warped = await self.warp(
@@ -127,27 +132,30 @@ class TryOn(Graph[TryOnRequest, TryOnResult]):
             category=warped.category,
         )
 
-    async def _person(self, view: RGBImage, pose: Pose, region: Box) -> tuple[Dressed, Mask]:
-        """Parts and matte of the person in the crop."""
+    async def _person(self, view: RGBImage, pose: Pose, region: Box) -> Dressed:
+        """What is known of the person in the crop."""
         keypoints = pose.keypoints.copy()
         factor = view.shape[0] / region.height
         keypoints[:, :2] = (keypoints[:, :2] - (region.left, region.top) + 0.5) * factor - 0.5
-        labels, matte = await asyncio.gather(
-            self.parse(ParsingInput(image=view, keypoints=keypoints)), self.matte(view)
+        parsing, matte, surface = await asyncio.gather(
+            self.parse(ParsingInput(image=view, keypoints=keypoints)), self.matte(view), self._surface(view)
         )
-        return Dressed(labels=with_matte(labels, matte, view), keypoints=keypoints, person=matte), matte
+        labels = with_matte(parsing.labels, matte, view)
+        return Dressed(labels=labels, keypoints=keypoints, person=matte, clothes=parsing.clothes, surface=surface)
+
+    async def _surface(self, view: RGBImage) -> BodySurface | None:
+        return None if self.surface is None else await self.surface(view)
 
     async def _garment(
         self, photo: RGBImage, wearers: tuple[Pose, ...], category: Category | None
     ) -> tuple[RGBAImage, Embedding | None, Dressed | None]:
         """The garment's own pixels, what they look like, and who wears it if anyone does."""
-        matte = await self.matte(photo)
         if wearers:
             whole = Box(0, 0, photo.shape[1], photo.shape[0])
-            worn, _ = await self._person(photo, wearers[0], whole)
+            worn = await self._person(photo, wearers[0], whole)
             if is_worn(worn.labels):
                 return cut_worn(photo, worn, category), None, worn
-        garment = RGBAImage(np.dstack([photo, matte]))
+        garment = RGBAImage(np.dstack([photo, await self.mask(photo)]))
         return garment, await self.look(Article(image=on_plain(garment, 255))), None
 
 

@@ -15,6 +15,7 @@ from deployments.roles import (
     Face,
     FaceDetection,
     FaceRestoration,
+    FaceSwap,
     FaceView,
     LandmarksInput,
     MakeupInput,
@@ -92,6 +93,7 @@ class VirtualModel(FaceExchange[VirtualModelRequest, VirtualModelResult]):
     result = VirtualModelResult
 
     near = uses(FaceDetection)
+    swap = uses(FaceSwap)
     makeup = uses(MakeupTransfer)
     restore = uses(FaceRestoration)
 

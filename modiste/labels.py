@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from modiste.image import Keypoints
+from modiste.image import Keypoints, LabelMap
 
 
 class FacePart(IntEnum):
@@ -49,6 +49,53 @@ class BodyPart(IntEnum):
     LEFT_LEG = 8
     RIGHT_LEG = 9
     OTHER = 10
+
+
+class Clothes(IntEnum):
+    """The classes of CIHP (Gong et al., ECCV 2018, arXiv:1808.00157), which tell garments apart."""
+
+    BACKGROUND = 0
+    HAT = 1
+    HAIR = 2
+    GLOVE = 3
+    SUNGLASSES = 4
+    UPPER_CLOTHES = 5
+    DRESS = 6
+    COAT = 7
+    SOCKS = 8
+    PANTS = 9
+    TORSO_SKIN = 10
+    SCARF = 11
+    SKIRT = 12
+    FACE = 13
+    LEFT_ARM = 14
+    RIGHT_ARM = 15
+    LEFT_LEG = 16
+    RIGHT_LEG = 17
+    LEFT_SHOE = 18
+    RIGHT_SHOE = 19
+
+
+_BODY_PARTS: Final = {
+    BodyPart.HAIR: (Clothes.HAT, Clothes.HAIR),
+    BodyPart.FACE: (Clothes.SUNGLASSES, Clothes.FACE),
+    BodyPart.NECK: (Clothes.TORSO_SKIN,),
+    BodyPart.LEFT_ARM: (Clothes.LEFT_ARM,),
+    BodyPart.RIGHT_ARM: (Clothes.RIGHT_ARM,),
+    BodyPart.UPPER_GARMENT: (Clothes.UPPER_CLOTHES, Clothes.DRESS, Clothes.COAT),
+    BodyPart.LOWER_GARMENT: (Clothes.PANTS, Clothes.SKIRT),
+    BodyPart.LEFT_LEG: (Clothes.LEFT_LEG,),
+    BodyPart.RIGHT_LEG: (Clothes.RIGHT_LEG,),
+    BodyPart.OTHER: (Clothes.GLOVE, Clothes.SOCKS, Clothes.SCARF, Clothes.LEFT_SHOE, Clothes.RIGHT_SHOE),
+}
+_BODY_PART_OF: Final = np.zeros(len(Clothes), np.uint8)
+for _part, _clothes in _BODY_PARTS.items():
+    _BODY_PART_OF[list(_clothes)] = _part
+
+
+def body_parts(clothes: LabelMap) -> LabelMap:
+    """[H, W] of `Clothes` -> [H, W] of `BodyPart`; a dress counts as an upper garment."""
+    return LabelMap(_BODY_PART_OF[clothes])
 
 
 BODY_25: Final = (

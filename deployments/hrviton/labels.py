@@ -6,13 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.image import LabelMap
+from modiste.labels import Clothes
 
-PARSED: Final = (
-    "background", "hat", "hair", "glove", "sunglasses", "upper_clothes", "dress", "coat", "socks", "pants",
-    "torso_skin", "scarf", "skirt", "face", "left_arm", "right_arm", "left_leg", "right_leg", "left_shoe",
-    "right_shoe",
-)  # fmt: skip
-"""CIHP's classes; left and right are the person's own."""
+PARSED: Final = tuple(part.name.lower() for part in Clothes)
 
 SEEN: Final = {
     "background": ("background", "torso_skin"),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from compile.engine import Tensors
 from deployments.layer_composer import light, skin
 from deployments.layer_composer.fill import Colour, backdrop, grain, spread
-from deployments.roles import GarmentSynthesis, Synthesis, SynthesisInput, WarpedGarment
+from deployments.roles import GarmentSynthesis, PiecedGarment, Synthesis, SynthesisInput
 from modiste.image import Keypoints, LabelMap, RGBImage
 from modiste.labels import JOINT, BodyPart
 from modiste.spec import ModelSpec, Resources
@@ -41,6 +41,8 @@ class LayerComposer(GarmentSynthesis):
     )
 
     def postprocess(self, outputs: Tensors, x: SynthesisInput) -> Synthesis:
+        if not isinstance(x.warped, PiecedGarment):
+            raise ValueError(f"expected a garment bent piece by piece, got a {type(x.warped).__name__}")
         warped, colour = x.warped, x.image.astype(np.float32)
         labels = skin.without_cloth(x.image, x.person.labels, _old(x.person.labels, warped))
         solid = (labels != BodyPart.BACKGROUND) | (x.person.person > 20)
@@ -82,14 +84,14 @@ class LayerComposer(GarmentSynthesis):
         changed = cv2.dilate(changed.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         canvas = np.where(changed[..., None], canvas, colour)
         if x.background is not None:
-            canvas = _before(canvas, colour, x, alpha)
+            canvas = _before(canvas, colour, x, warped, alpha)
         return Synthesis(
             image=RGBImage(np.rint(np.clip(canvas, 0, 255)).astype(np.uint8)),
             agnostic=_agnostic(x.image, labels, x.person.person, old),
         )
 
 
-def _old(labels: LabelMap, warped: WarpedGarment) -> NDArray[np.bool_]:
+def _old(labels: LabelMap, warped: PiecedGarment) -> NDArray[np.bool_]:
     """Pixels of the garment that is replaced."""
     removed = {
         "upper": (BodyPart.UPPER_GARMENT,),
@@ -143,7 +145,7 @@ def _stays(labels: LabelMap, old: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return garments & ~old
 
 
-def _front(labels: LabelMap, warped: WarpedGarment, keypoints: Keypoints, tuck: str) -> NDArray[np.float32]:
+def _front(labels: LabelMap, warped: PiecedGarment, keypoints: Keypoints, tuck: str) -> NDArray[np.float32]:
     """What of the photo lies over the new garment, 0-1."""
     over = np.isin(labels, (BodyPart.HAIR, BodyPart.FACE))
     hands = np.zeros(labels.shape, np.uint8)
@@ -188,7 +190,7 @@ def _soft(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 def _under(
-    colour: Colour, labels: LabelMap, warped: WarpedGarment, old: NDArray[np.bool_], plate: Colour
+    colour: Colour, labels: LabelMap, warped: PiecedGarment, old: NDArray[np.bool_], plate: Colour
 ) -> tuple[Colour, NDArray[np.bool_]]:
     """What shows where the old garment is gone, and where that is a painted arm."""
     under, bare = plate, _bare_inside(labels, warped, old)
@@ -205,7 +207,7 @@ def _under(
     return np.asarray(under, np.float32), arms
 
 
-def _bare_inside(labels: LabelMap, warped: WarpedGarment, old: NDArray[np.bool_]) -> LabelMap:
+def _bare_inside(labels: LabelMap, warped: PiecedGarment, old: NDArray[np.bool_]) -> LabelMap:
     """The bare body, grown into what is left open well inside the person."""
     size = max(3, round(0.05 * warped.unit) | 1)
     solid = (labels != BodyPart.BACKGROUND).astype(np.uint8)
@@ -237,11 +239,13 @@ def _lit(
     return np.asarray(cloth * shade[..., None], np.float32)
 
 
-def _before(canvas: Colour, colour: Colour, x: SynthesisInput, alpha: NDArray[np.float32]) -> Colour:
+def _before(
+    canvas: Colour, colour: Colour, x: SynthesisInput, warped: PiecedGarment, alpha: NDArray[np.float32]
+) -> Colour:
     """The dressed person before a plain background."""
     assert x.background is not None
     matte = x.person.person.astype(np.float32) / 255
-    old_only = _old(x.person.labels, x.warped) & (x.warped.bare == BodyPart.BACKGROUND)
+    old_only = _old(x.person.labels, warped) & (warped.bare == BodyPart.BACKGROUND)
     matte = np.where(old_only, 0, matte)
     matte = np.maximum(matte, alpha)[..., None]
     return np.asarray(np.array(x.background, np.float32) * (1 - matte) + canvas * matte, np.float32)

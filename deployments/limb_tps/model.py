@@ -23,7 +23,7 @@ from deployments.limb_tps.straps import strapped
 from deployments.limb_tps.top_outline import evened
 from deployments.limb_tps.upright import prepare
 from deployments.limb_tps.worn import filled, worn_top
-from deployments.roles import Category, Dressed, GarmentWarp, WarpedGarment, WarpInput
+from deployments.roles import Category, Dressed, GarmentWarp, PiecedGarment, WarpInput
 from modiste.errors import CannotFit
 from modiste.image import LabelMap, RGBAImage
 from modiste.labels import BodyPart
@@ -45,7 +45,7 @@ class LimbTPS(GarmentWarp):
         resources=Resources(cpus=1.0),
     )
 
-    def postprocess(self, outputs: Tensors, x: WarpInput) -> WarpedGarment:
+    def postprocess(self, outputs: Tensors, x: WarpInput) -> PiecedGarment:
         body = find_body(x.person.labels, x.person.keypoints, x.person.person)
         texture, kind, shape = _garment(x)
         category: Category = "lower" if kind in {"trousers", "skirt"} else kind  # type: ignore[assignment]
@@ -62,7 +62,7 @@ class LimbTPS(GarmentWarp):
         soften(layer)
         reaches = [half.sleeve.reach if half.sleeve else 0.0 for half in top.halves] if top else [0.0, 0.0]
         bare = bare_body(body, x.person.labels, target)
-        return WarpedGarment(
+        return PiecedGarment(
             layer=layer,
             category=category,
             pieces=pieces,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.engine import Tensors
-from deployments.roles import HumanParsing, ParsingInput
+from deployments.roles import HumanParsing, Parsing, ParsingInput
 from deployments.selfie_multiclass.split import Body, body_of, limb_parts, lower_garment
 from modiste.geometry import Box, Matrix, bounding_box, warp
 from modiste.image import Keypoints, LabelMap, RGBImage
@@ -69,7 +69,7 @@ class SelfieMulticlass(HumanParsing):
         """Nothing yet: what to look at depends on the pose, and `postprocess` looks."""
         return {}
 
-    def postprocess(self, outputs: Tensors, x: ParsingInput) -> LabelMap:
+    def postprocess(self, outputs: Tensors, x: ParsingInput) -> Parsing:
         height, width = x.image.shape[:2]
         scale = min(1.0, WORKING_SIDE / max(height, width))
         if scale < 1:
@@ -78,8 +78,8 @@ class SelfieMulticlass(HumanParsing):
                 RGBImage(np.asarray(small, np.uint8)), Keypoints(x.keypoints * np.array([scale, scale, 1], np.float32))
             )
             enlarged = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
-            return LabelMap(np.asarray(enlarged, np.uint8))
-        return self._labels(x.image, x.keypoints)
+            return Parsing(labels=LabelMap(np.asarray(enlarged, np.uint8)))
+        return Parsing(labels=self._labels(x.image, x.keypoints))
 
     def _labels(self, image: RGBImage, keypoints: Keypoints) -> LabelMap:
         body = body_of(keypoints)

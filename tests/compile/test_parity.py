@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from compile.engine import Engine, Tensors
@@ -11,7 +12,7 @@ from compile.parity import precision_error
 from deployments import engine_specs, model_class, open_model
 from deployments.roles import FaceSeed, ParsingInput, RestorationInput
 from modiste.geometry import Box, crop
-from modiste.image import decode
+from modiste.image import Landmarks, decode
 
 LOWERED = {name: spec for name, spec in engine_specs().items() if spec.precision != "float32"}
 
@@ -29,12 +30,15 @@ def person_with_pose(samples: Path) -> ParsingInput:
     return ParsingInput(image=person, keypoints=open_model("blazepose")([person])[0][0].keypoints)
 
 
+NOWHERE = Landmarks(np.zeros((468, 3), np.float32))
+"""For a model that does not ask."""
+
 INPUTS: Mapping[str, Callable[[Path], Any]] = {
     "u2net": portrait,
     "bisenet_v2": head,
     "selfie_multiclass": person_with_pose,
     "mobile_stylegan": lambda samples: FaceSeed(seed=1, truncation=0.6),
-    "real_esrgan": lambda samples: RestorationInput(image=head(samples)[64:128, 64:128], scale=4),
+    "real_esrgan": lambda samples: RestorationInput(image=head(samples)[64:128, 64:128], landmarks=NOWHERE, scale=4),
 }
 
 

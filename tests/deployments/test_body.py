@@ -198,7 +198,7 @@ def test_parts_cover_what_they_name(samples: Path) -> None:
     both = np.zeros((2, len(LEAST_IOU)))
     for name in PERSONS:
         image = picture(samples, name)
-        labels: LabelMap = parser([ParsingInput(image=image, keypoints=poses([image])[0][0].keypoints)])[0]
+        labels: LabelMap = parser([ParsingInput(image=image, keypoints=poses([image])[0][0].keypoints)])[0].labels
         # The legend has one class for legs, shoes and the rest; the first eight are ours.
         exact = exact_labels(samples, name)
         for part in range(len(LEAST_IOU)):

@@ -7,7 +7,7 @@ import pytest
 from deployments.layer_composer import light, skin
 from deployments.layer_composer.fill import backdrop, spread
 from deployments.layer_composer.model import LayerComposer
-from deployments.roles import Dressed, SynthesisInput, WarpedGarment
+from deployments.roles import Dressed, PiecedGarment, SynthesisInput
 from modiste.image import Keypoints, LabelMap, Mask, RGBAImage, RGBImage
 from modiste.labels import BodyPart
 
@@ -42,7 +42,7 @@ def photo(labels: LabelMap) -> RGBImage:
     return RGBImage(np.clip(np.rint(picture), 0, 255).astype(np.uint8))
 
 
-def warped(labels: LabelMap, *, alpha: int = 255) -> WarpedGarment:
+def warped(labels: LabelMap, *, alpha: int = 255) -> PiecedGarment:
     """A sleeveless top; the arms under the old sleeves are bare."""
     layer = np.zeros((*SIZE, 4), np.uint8)
     layer[..., :3] = NEW
@@ -53,7 +53,7 @@ def warped(labels: LabelMap, *, alpha: int = 255) -> WarpedGarment:
     bare[80:110, 105:135] = BodyPart.NECK
     bare[95:235, 54:71] = BodyPart.RIGHT_ARM
     bare[95:235, 169:186] = BodyPart.LEFT_ARM
-    return WarpedGarment(
+    return PiecedGarment(
         layer=RGBAImage(layer),
         category="upper",
         pieces=LabelMap(pieces),
