@@ -14,9 +14,9 @@ import openvino as ov
 
 from compile.cache import cached_blob, engine_key
 from compile.engine import Tensors, check_feeds
+from compile.source import graph_file
 from modiste.settings import settings
 from modiste.spec import EngineSpec, Precision
-from weights.store import artefact
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -89,7 +89,7 @@ def read_graph(core: ov.Core, spec: EngineSpec, sizes: Mapping[str, int] | None 
 
     sizes: values for free sizes other than the batch; those not named stay free
     """
-    graph = core.read_model(artefact(spec.weights, spec.part))
+    graph = core.read_model(graph_file(spec))
     fixed = {"N": 1, **(sizes or {})}
     graph.reshape(
         {

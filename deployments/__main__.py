@@ -1,15 +1,16 @@
-"""`python -m deployments models | parity | measure`."""
+"""`python -m deployments models | export | parity | measure`."""
 
 import json
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from jinja2 import Template
 from rich.console import Console
 from rich.table import Table
 
-from deployments import EDITIONS, model_class
+from deployments import EDITIONS, model_class, model_folder, models_in_use
 from deployments.published import FIGURES, published
 from weights.manifest import digest, load_manifest
 
@@ -22,8 +23,8 @@ edit.
 | role ({{ edition }} edition) | model | what it is | weights | digest | licence | commercial |
 | --- | --- | --- | --- | --- | --- | --- |
 {% for row in rows -%}
-| {{ row.role }} | [{{ row.model }}](../deployments/{{ row.model }}/README.md) | {{ row.paper }} | {{ row.weights }} | \
-{{ row.digest }} | {{ row.licence }} | {{ row.commercial }} |
+| {{ row.role }} | [{{ row.model }}](../deployments/{{ row.folder }}/README.md) | {{ row.paper }} | \
+{{ row.weights }} | {{ row.digest }} | {{ row.licence }} | {{ row.commercial }} |
 {% endfor %}
 | engine | inputs | outputs | precision | tolerance |
 | --- | --- | --- | --- | --- |
@@ -32,17 +33,17 @@ edit.
 {% endfor %}
 ## Published networks
 
-Each takes the keys of its reference's checkpoint as they are (`deployments/*/network.py`). What it declares of its
-origin and what was measured comes from `deployments/networks.json`, which `python -m deployments measure` writes in the
-torch environment. No checkpoint named here has been downloaded: addresses, digests, sizes and terms are as published.
+Each takes the keys of its reference's checkpoint as they are (`deployments/*/network.py`). Figures come from
+`deployments/networks.json`, which `python -m deployments measure` writes in the torch environment, checkpoints from
+`weights/official.toml`. None of them has been downloaded: addresses, digests, sizes and terms are as published.
 Commercial is "no" where the publisher forbids it, where weights or data it derives from do, or where no licence covers
 the file.
 
-| network | paper | licence of the code | checkpoint | SHA-256 | MB | licence of the weights | commercial |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+| network | paper | licence of the code | weights | checkpoint | SHA-256 | MB | licence of the weights | commercial |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {% for row in origins -%}
-| {{ row.network }} | {{ row.paper }} | {{ row.code }} | {{ row.checkpoint }} | {{ row.sha256 }} | {{ row.size }} | \
-{{ row.licence }} | {{ row.commercial }} |
+| {{ row.network }} | {{ row.paper }} | {{ row.code }} | {{ row.id }} | {{ row.checkpoint }} | {{ row.sha256 }} | \
+{{ row.size }} | {{ row.licence }} | {{ row.commercial }} |
 {% endfor %}
 Parity: the largest difference from the reference over its largest value, with the same deterministic weights, the worst
 of all outputs; "keys" where a kit holds no outputs, only keys, shapes and their order, all equal. Parameters in
@@ -74,6 +75,7 @@ def models() -> None:
             {
                 "role": role,
                 "model": model,
+                "folder": model_folder(model),
                 "paper": spec.paper,
                 "weights": ", ".join(entry.id for entry in entries) or "none",
                 "digest": ", ".join(f"`{digest(entry)[:12]}`" for entry in entries),
@@ -94,6 +96,17 @@ def models() -> None:
     origins, measured = published(json.loads(FIGURES.read_text()))
     page = PAGE.render(edition="default", rows=rows, engines=engines, origins=origins, measured=measured)
     sys.stdout.write(page + "\n")
+
+
+@main.command()
+def export(models: Annotated[list[str] | None, typer.Argument(help="ids; none: those in use")] = None) -> None:
+    """The graphs of models with published networks, from their official checkpoints. Needs the torch environment."""
+    from deployments.exporting import export_engine
+
+    for model in models or models_in_use():
+        for name, spec in model_class(model).spec.engines.items():
+            if load_manifest()[spec.weights].network is not None:
+                typer.echo(f"{model} {name}: {export_engine(spec)}")
 
 
 @main.command()

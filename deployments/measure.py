@@ -5,7 +5,6 @@ Costs are counted without weights or pictures, on torch's `meta` device. Needs t
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from deployments.parity import check, part_differs
 
 
 def measure(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Every network with its paper, licence, checkpoints and the figures of each kit about it, by id.
+    """Every network with its paper, licence and the figures of each kit about it, by id.
 
     A kit's `worst` is None where it holds keys alone; a network without kits has none anywhere.
     raises: ValueError where a kit misses its tolerance, or the same kit is in two folders
@@ -39,7 +38,7 @@ def measure(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
 def declared(identifier: str) -> dict[str, Any]:
     """What a network says of where it comes from."""
     of = network(identifier)
-    return {"paper": of.paper, "licence": of.licence, "checkpoints": [asdict(c) for c in of.checkpoints]}
+    return {"paper": of.paper, "licence": of.licence}
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:

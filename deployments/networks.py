@@ -5,7 +5,7 @@ Networks need torch and are imported only where they are built: for export and f
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
@@ -15,49 +15,35 @@ Module = Any
 """torch.nn.Module"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """Weights that the authors, or those who trained the reference, have published.
-
-    name:       of the file
-    url:        of the file, or of the page that offers it
-    sha256, bytes: None where nobody has published them
-    licence:    of the weights, with what they were trained on where its terms matter
-    commercial: as in the manifest: false where the publisher forbids it, where weights or data it derives from do, or
-                where no licence covers the file
-    """
-
-    name: str
-    url: str
-    sha256: str | None
-    bytes: int | None
-    licence: str
-    commercial: bool
+def whole(net: Module, beside: Mapping[str, Any]) -> Module:
+    """A network that one engine runs as it is."""
+    return net
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """How a published network is recognised, built and run, and where it comes from.
+    """How a published network is recognised, built and run. Its checkpoints are in the manifest, under its id.
 
     paper:   titles, where they appeared, arXiv numbers where there are any
     licence: of the reference's code
-    checkpoints: what was published; empty where nothing ever was
     knows:   whether a checkpoint with these keys and shapes is this network's
     build:   (shapes, arch) -> the network in evaluation mode, its state-dict with exactly these keys, shapes and order.
              Sizes come from the shapes; arch holds the reference's constructor arguments and may be empty: only what
              no shape tells is looked up there, with the official value as default
     outputs: (network, feeds as float32 tensors by name, arch) -> every output that kits ask for, by their names
     tolerance: of its kits, where they ask for less: only where the reference itself is no steadier
+    parts:   what engines are made of, by the part's name, "" where one engine runs the whole: (network, tensors beside
+             its weights in the official file) -> module that takes and returns the engine's tensors in their order
     once:    one pass for one picture at the size it is made for, on the default device; returns what went in. Where
              `outputs` runs more than that, or kits come without inputs
     """
 
     paper: str
     licence: str
-    checkpoints: Sequence[Checkpoint]
     knows: Callable[[Shapes], bool]
     build: Callable[[Shapes, Mapping[str, Any]], Module]
     outputs: Callable[[Module, Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]]
+    parts: Mapping[str, Callable[[Module, Mapping[str, Any]], Module]] = field(default_factory=lambda: {"": whole})
     tolerance: float = TOLERANCE
     once: Callable[[Module], Sequence[Any]] | None = None
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from weights.manifest import listed_manifest
+
 FIGURES = Path(__file__).with_name("networks.json")
 Rows = list[dict[str, str]]
 
@@ -17,19 +19,23 @@ def published(figures: Mapping[str, Any]) -> tuple[Rows, Rows]:
 
 def _origins(network: str, found: Mapping[str, Any]) -> Rows:
     """One row even where nothing was published."""
-    return [
+    of_both = {"network": network, "paper": found["paper"], "code": found["licence"]}
+    nothing = {**of_both, "id": "-", "checkpoint": "-", "sha256": "-", "size": "-", "licence": "-", "commercial": "-"}
+    rows = [
         {
-            "network": network,
-            "paper": found["paper"],
-            "code": found["licence"],
-            "checkpoint": f"[{file['name']}]({file['url']})" if file else "none published",
-            "sha256": f"`{file['sha256'][:12]}`" if file and file["sha256"] else "-",
-            "size": f"{file['bytes'] / 1e6:.1f}" if file and file["bytes"] else "-",
-            "licence": file["licence"] if file else "-",
-            "commercial": ("yes" if file["commercial"] else "no") if file else "-",
+            **of_both,
+            "id": of.id,
+            "checkpoint": f"[{file.name}]({file.url.removeprefix('page:')})",
+            "sha256": f"`{file.sha256[:12]}`" if file.sha256 else "-",
+            "size": f"{file.bytes / 1e6:.1f}" if file.bytes else "-",
+            "licence": of.licence,
+            "commercial": "yes" if of.commercial else "no",
         }
-        for file in found["checkpoints"] or [None]
+        for of in listed_manifest().values()
+        if of.network == network
+        for file in list(of.files.values())[:1]
     ]
+    return rows or [nothing]
 
 
 def _measured(network: str, kit: Mapping[str, Any]) -> dict[str, str]:

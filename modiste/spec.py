@@ -30,6 +30,7 @@ class EngineSpec:
     part:      which of the entry's networks ("" where it has only one)
     precision: the lowest that the engine may compute in; anything under float32 only where the parity gate passes
     tolerance: of that gate: mean absolute error against float32, in units of the float32 output's standard deviation
+    sizes:     usual values of the free sizes other than the batch, to trace and to measure with
     """
 
     weights: str
@@ -39,6 +40,7 @@ class EngineSpec:
     precision: Precision = "float32"
     max_batch: int = 1
     tolerance: float = 0.02
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

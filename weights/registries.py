@@ -60,7 +60,7 @@ def _run(command: list[str], scratch_variable: str, file: WeightFile, scratch: P
     """
     work, log = _clean(scratch / "work"), scratch / "log"
     environment = {**os.environ, scratch_variable: str(work)}
-    total = file.archive_bytes or file.bytes
+    total = file.archive_bytes or 1  # an archive always says; only other sources do not
     with log.open("wb") as out:
         client = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:

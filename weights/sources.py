@@ -43,7 +43,7 @@ def fetch_https(file: WeightFile, scratch: Path, progress: Progress) -> Path:
                 for chunk in response.iter_raw():  # as it comes: what is broken off must be on disk by then
                     out.write(chunk)
                     done += len(chunk)
-                    progress(file.url, done, file.bytes)
+                    progress(file.url, done, file.bytes or done)
     except httpx.TransportError as error:
         raise Unreachable(f"{file.url} broke off: {error!r}.") from error
     return target
@@ -62,7 +62,7 @@ def fetch_s3(file: WeightFile, scratch: Path, progress: Progress) -> Path:
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        progress(file.url, done, file.bytes)
+        progress(file.url, done, file.bytes or done)
 
     try:
         boto3.client("s3").download_file(bucket, key, str(target), Callback=advance)
@@ -79,8 +79,16 @@ def fetch_file(file: WeightFile, _scratch: Path, progress: Progress) -> Path:
     path = REPOSITORY / relative
     if not path.is_file():
         raise WeightsUnavailable(f"Expected {relative} in this repository; it is absent.")
-    progress(file.url, file.bytes, file.bytes)
+    progress(file.url, path.stat().st_size, path.stat().st_size)
     return path
+
+
+def fetch_page(file: WeightFile, _scratch: Path, _progress: Progress) -> Path:
+    """raises: WeightsUnavailable, with what a person has to do"""
+    raise WeightsUnavailable(
+        f"{file.name} has no address of its own: fetch it from {file.url.removeprefix('page:')} and bring it into the "
+        "store by `python -m weights put`."
+    )
 
 
 SCHEMES: Mapping[str, Fetch] = {
@@ -90,6 +98,7 @@ SCHEMES: Mapping[str, Fetch] = {
     "http": fetch_https,
     "s3": fetch_s3,
     "file": fetch_file,
+    "page": fetch_page,
 }
 
 

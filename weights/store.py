@@ -21,7 +21,7 @@ from filelock import BaseFileLock, FileLock
 from modiste.errors import LicenceRefused, NotFound, WeightsUnavailable
 from modiste.settings import settings
 from weights.convert import load_converter
-from weights.manifest import WeightEntry, WeightFile, digest, entry, files_digest, select
+from weights.manifest import WeightEntry, WeightFile, digest, entry, files_digest, pin, select
 from weights.transfer import Progress
 
 CHUNK = 1 << 20
@@ -37,6 +37,8 @@ def artefact(identifier: str, part: str = "") -> Path:
     part: which network of an entry that has several, as listed under its `parts`; "" where it has one
     """
     of = entry(identifier)
+    if of.network is not None:
+        raise NotFound(f"Expected weights that are opened as they are; {identifier} are those of a network.")
     expected = sorted(of.parts) or [""]
     if part not in expected:
         raise NotFound(f"Expected a part of {identifier} among {expected}; got {part!r}.")
@@ -64,12 +66,37 @@ def fetch(ids: Iterable[str] = (), progress: Progress = _silent) -> None:
     if all(complete(of) for of in entries):
         return
     with _lock():
-        failures = _fetch_absent(entries, progress)
+        pinned = [of for of in entries if all(file.sha256 for file in of.files.values())]
+        failures = _fetch_absent(pinned, progress)
+        failures += [f for of in entries if of not in pinned for f in _fetch_unpinned(of, progress)]
         for of in entries:
             if of.converter and not _absent(of) and not onnx_path(of).exists():
                 convert(of)
     if failures:
         raise WeightsUnavailable("\n".join(failures))
+
+
+def put(identifier: str, files: Mapping[str, Path]) -> None:
+    """Bring files that a person fetched into the store. Digests that nobody has published are pinned to these files'.
+
+    files:  every file of the entry, by its listed name
+    raises: NotFound, WeightsUnavailable
+    """
+    of = entry(identifier)
+    if set(files) != set(of.files):
+        raise NotFound(f"Expected the files {', '.join(of.files)} of {identifier}; got {', '.join(files) or 'none'}.")
+    found = {}
+    for name, path in files.items():
+        if path.suffix != Path(name).suffix or not path.is_file():
+            raise NotFound(f"Expected {name} of {identifier} as a file of that kind; got {path}.")
+        found[name] = (_sha256(path), path.stat().st_size)
+    with _lock():
+        if unlisted := {name: found[name] for name, file in of.files.items() if None in (file.sha256, file.bytes)}:
+            pin(of, unlisted)
+            of = entry(identifier)
+        for name, path in files.items():
+            with path.open("rb") as stream:
+                _place(of.files[name], stream, files_folder(of) / name)
 
 
 def convert(of: WeightEntry) -> None:
@@ -145,6 +172,8 @@ def _sidecar(onnx: Path) -> Path:
 
 
 def _absent(of: WeightEntry) -> list[WeightFile]:
+    if any(file.sha256 is None for file in of.files.values()):
+        return list(of.files.values())
     return [file for name, file in of.files.items() if not (files_folder(of) / name).exists()]
 
 
@@ -168,6 +197,34 @@ def _fetch_absent(entries: list[WeightEntry], progress: Progress) -> list[str]:
     return failures
 
 
+def _fetch_unpinned(of: WeightEntry, progress: Progress) -> list[str]:
+    """Fetch all files of an entry whose digests are not known, which become known by it; returns the failures."""
+    from weights.sources import SCHEMES
+
+    found = {}
+    for name, file in of.files.items():
+        scratch = root() / ".partial" / hashlib.sha256(file.url.encode()).hexdigest()[:16]
+        scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            _require_network(file)
+            fetched = SCHEMES[file.scheme](file, scratch, progress)
+        except WeightsUnavailable as error:
+            return [error.detail]
+        found[name] = fetched.rename(scratch / name)
+    put(of.id, found)
+    for path in found.values():
+        shutil.rmtree(path.parent)
+    return []
+
+
+def _require_network(file: WeightFile) -> None:
+    if settings().offline and file.scheme != "file":
+        raise WeightsUnavailable(
+            f"{file.name} from {file.url} is not in the store and MODISTE_OFFLINE is set; "
+            "unset it, or run `python -m weights fetch` where there is a network."
+        )
+
+
 def _fetch_origin(
     origin: tuple[str, str | None, str | None], targets: list[tuple[WeightFile, Path]], progress: Progress
 ) -> None:
@@ -175,12 +232,7 @@ def _fetch_origin(
     from weights.sources import SCHEMES, open_member
 
     first = targets[0][0]
-    if settings().offline and first.scheme != "file":
-        names = ", ".join(file.name for file, _ in targets)
-        raise WeightsUnavailable(
-            f"{names} from {first.url} is not in the store and MODISTE_OFFLINE is set; "
-            "unset it, or run `python -m weights fetch` where there is a network."
-        )
+    _require_network(first)
     scratch = root() / ".partial" / hashlib.sha256(repr(origin).encode()).hexdigest()[:16]
     scratch.mkdir(parents=True, exist_ok=True)
     fetched = SCHEMES[first.scheme](first, scratch, progress)
@@ -203,10 +255,10 @@ def _place(file: WeightFile, stream: IO[bytes], target: Path) -> None:
             sha.update(chunk)
             out.write(chunk)
         size = out.tell()
-    if size != file.bytes or sha.hexdigest() != file.sha256:
+    if file.bytes not in (None, size) or sha.hexdigest() != file.sha256:
         staged.unlink()
         raise WeightsUnavailable(
-            f"Expected {file.name} from {file.url} to have {file.bytes} bytes and sha256 {file.sha256}; "
+            f"Expected {file.name} from {file.url} to have {file.bytes or 'some'} bytes and sha256 {file.sha256}; "
             f"got {size} bytes and {sha.hexdigest()}."
         )
     _commit(staged, target)

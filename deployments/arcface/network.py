@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 SIDE = 112
 """Side of the aligned face, pixels."""
@@ -196,32 +196,6 @@ def _outputs_irse(net: IRSE, feeds: Mapping[str, Tensor], arch: Mapping[str, Any
 IRESNET = Network(
     paper="ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR 2019, arXiv:1801.07698",
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="ms1mv3_arcface_r50_fp16/backbone.pth",
-            url="https://huggingface.co/lithiumice/ArcFace_PyTorch",
-            sha256="ef005ba502a2d0f40e7b94245054d3a23e375776f7035080fcbce45ae49cfb01",
-            bytes=174680546,
-            licence="non-commercial research only",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="ms1mv3_arcface_r100_fp16/backbone.pth",
-            url="https://huggingface.co/lithiumice/ArcFace_PyTorch",
-            sha256="a566a62357f0c55b679d9ff2f022a294486568be0c00665d39029d0e46a8109b",
-            bytes=261223796,
-            licence="non-commercial research only",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="glint360k_cosface_r100_fp16_0.1/backbone.pth",
-            url="https://huggingface.co/lithiumice/ArcFace_PyTorch",
-            sha256="5f631718e783448b41631e15073bdc622eaeef56509bbad4e5085f23bd32db83",
-            bytes=261223796,
-            licence="non-commercial research only",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,
@@ -229,16 +203,6 @@ IRESNET = Network(
 IR_SE = Network(
     paper="ArcFace: Additive Angular Margin Loss for Deep Face Recognition, CVPR 2019, arXiv:1801.07698",
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="model_ir_se50.pth",
-            url="https://drive.google.com/uc?id=1KW7bjndL3QG3sxBbZxreGHigcCCpsDgn",
-            sha256="a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28",
-            bytes=175367323,
-            licence="non-commercial research only",
-            commercial=False,
-        ),
-    ),
     knows=_knows_irse,
     build=_build_irse,
     outputs=_outputs_irse,

@@ -102,7 +102,6 @@ def _outputs(net: BeautyGan, feeds: Mapping[str, Tensor], arch: Mapping[str, Any
 BEAUTYGAN = Network(
     paper=("BeautyGAN: Instance-level Facial Makeup Transfer with Deep Generative Adversarial Network, ACM MM 2018"),
     licence="MIT",
-    checkpoints=(),
     knows=_knows,
     build=_build,
     outputs=_outputs,

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 
 def within(shapes: Shapes, name: str) -> Shapes:
@@ -182,16 +182,6 @@ def _outputs(net: BiSeNet, feeds: Mapping[str, Tensor], arch: Mapping[str, Any])
 BISENET = Network(
     paper=("BiSeNet: Bilateral Segmentation Network for Real-time Semantic Segmentation, ECCV 2018, arXiv:1808.00897"),
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="79999_iter.pth",
-            url="https://drive.google.com/uc?id=154JgKpzCPW82qINcVieuPH3fZ2e0P812",
-            sha256="468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
-            bytes=53289463,
-            licence="MIT; trained on CelebAMask-HQ, non-commercial research",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

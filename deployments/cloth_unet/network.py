@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
-from deployments.networks import Checkpoint, Module, Network
+from deployments.networks import Module, Network
 
 ENCODERS: Mapping[tuple[int, int], str] = {
     (1280, 1): "timm-efficientnet-b0",
@@ -76,16 +76,6 @@ CLOTH_UNET = Network(
         "arXiv:1905.11946"
     ),
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="weights.zip",
-            url="https://github.com/ternaus/cloths_segmentation/releases/download/0.0.1/weights.zip",
-            sha256=None,
-            bytes=None,
-            licence="MIT; trained on iMaterialist 2019",
-            commercial=True,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

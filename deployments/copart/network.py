@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 TEMPERATURE = 0.1
 """Of the heat maps whose mean places are the parts' centres."""
@@ -325,32 +325,6 @@ def _once(net: CoPart) -> Sequence[Tensor]:
 COPART = Network(
     paper="Motion-supervised Co-Part Segmentation, ICPR 2020, arXiv:2004.03234",
     licence="CC BY-NC 4.0",
-    checkpoints=(
-        Checkpoint(
-            name="vox-5segments.pth.tar",
-            url="https://drive.google.com/drive/folders/1SsBifjoM_qO0iFzb8wLlsz_4qW2j8dZe",
-            sha256=None,
-            bytes=None,
-            licence="CC BY-NC 4.0",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="vox-10segments.pth.tar",
-            url="https://drive.google.com/drive/folders/1SsBifjoM_qO0iFzb8wLlsz_4qW2j8dZe",
-            sha256=None,
-            bytes=None,
-            licence="CC BY-NC 4.0",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="vox-15segments.pth.tar",
-            url="https://drive.google.com/drive/folders/1SsBifjoM_qO0iFzb8wLlsz_4qW2j8dZe",
-            sha256=None,
-            bytes=None,
-            licence="CC BY-NC 4.0",
-            commercial=False,
-        ),
-    ),
     once=_once,
     knows=_knows,
     build=_build,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from compile.kit import Shapes
 from deployments.densepose.boxes import MEAN_BGR
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 Pyramid = Sequence[Tensor]
 """Features [N, C, H / s, W / s] for s = 4, 8, 16, 32."""
@@ -397,18 +397,6 @@ R_50_FPN = Network(
         "Feature Pyramid Networks, CVPR 2019, arXiv:1901.02446"
     ),
     licence="Apache-2.0",
-    checkpoints=(
-        Checkpoint(
-            name="model_final_162be9.pkl",
-            url=(
-                "https://dl.fbaipublicfiles.com/densepose/densepose_rcnn_R_50_FPN_s1x/165712039/model_final_162be9.pkl"
-            ),
-            sha256=None,
-            bytes=None,
-            licence="CC BY-SA 3.0; trained on DensePose-COCO, CC BY-NC 2.0",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

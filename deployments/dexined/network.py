@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 
 class DoubleConv(nn.Module):
@@ -168,16 +168,6 @@ def _outputs(net: DexiNed, feeds: Mapping[str, Tensor], arch: Mapping[str, Any])
 DEXINED = Network(
     paper="Dense Extreme Inception Network for Edge Detection, Pattern Recognition 2023, arXiv:2112.02250",
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="BIPED/10/10_model.pth",
-            url="https://drive.google.com/uc?id=1V56vGTsu7GYiQouCIKvTWl5UKCZ6yCNu",
-            sha256=None,
-            bytes=None,
-            licence="MIT",
-            commercial=True,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

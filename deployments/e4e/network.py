@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 TAPS = (6, 20, 23)
 """Bottlenecks after which features are taken: 1/4, 1/8 and 1/16 of the side."""
@@ -184,24 +184,6 @@ E4E = Network(
         "in Style: a StyleGAN Encoder for Image-to-Image Translation, CVPR 2021, arXiv:2008.00951"
     ),
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="e4e_ffhq_encode.pt",
-            url="https://drive.google.com/uc?id=1cUv_reLE6k3604or78EranS7XzuVMWeO",
-            sha256="2ace1d9a8c05c10a399bcd500b8dda118f759ff1aac89dbdab7435f2136a0999",
-            bytes=1201649680,
-            licence="MIT; holds a StyleGAN2 of NVIDIA's and starts from InsightFace's weights, both non-commercial",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="psp_ffhq_encode.pt",
-            url="https://drive.google.com/uc?id=1bMTNWkh5LArlaWSc_wa8VKyq2V42T2z0",
-            sha256=None,
-            bytes=None,
-            licence="MIT; holds a StyleGAN2 of NVIDIA's and starts from InsightFace's weights, both non-commercial",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

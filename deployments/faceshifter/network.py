@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 SLOPE = 0.1
 BLOCKS = 8
@@ -449,30 +449,6 @@ GHOST = Network(
         "Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457"
     ),
     licence="Apache-2.0",
-    checkpoints=(
-        Checkpoint(
-            name="G_unet_2blocks.pth",
-            url="https://github.com/sberbank-ai/sber-swap/releases/download/sber-swap-v2.0/G_unet_2blocks.pth",
-            sha256=None,
-            bytes=None,
-            licence=(
-                "Apache-2.0; trained on VGGFace2 and CelebA-HQ with an identity network of InsightFace's, "
-                "non-commercial"
-            ),
-            commercial=False,
-        ),
-        Checkpoint(
-            name="G_unet_3blocks.pth",
-            url="https://github.com/sberbank-ai/sber-swap/releases/download/sber-swap-v2.0/G_unet_3blocks.pth",
-            sha256="7c4fe7779b3ed998f08215cc2f5cdd4b0679f1da5f4e9db9619159ee86ce28da",
-            bytes=None,
-            licence=(
-                "Apache-2.0; trained on VGGFace2 and CelebA-HQ with an identity network of InsightFace's, "
-                "non-commercial"
-            ),
-            commercial=False,
-        ),
-    ),
     once=_swapped_once(512),
     knows=lambda shapes: "generator.AADBlk1.add_blocks.0.fc1.weight" in shapes,
     build=_built(AeiNet),
@@ -481,7 +457,6 @@ GHOST = Network(
 TAOTAONICE = Network(
     paper="FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457",
     licence="none stated",
-    checkpoints=(),
     once=_swapped_once(512),
     knows=lambda shapes: "generator.AADBlk1.AAD1.fc1.weight" in shapes,
     build=_built(AeiNet),
@@ -490,7 +465,6 @@ TAOTAONICE = Network(
 MINDSLAB = Network(
     paper="FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457",
     licence="BSD-3-Clause",
-    checkpoints=(),
     once=_swapped_once(256),
     knows=lambda shapes: "G.model.layer_0.add1.conv_f.weight" in shapes,
     build=_built(MindslabAeiNet),
@@ -499,7 +473,6 @@ MINDSLAB = Network(
 HEAR_TAOTAONICE = Network(
     paper="FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457",
     licence="none stated",
-    checkpoints=(),
     knows=lambda shapes: "down1.0.weight" in shapes and "up5.weight" in shapes,
     build=_built(HearNet),
     outputs=_covered,
@@ -507,7 +480,6 @@ HEAR_TAOTAONICE = Network(
 HEAR_MINDSLAB = Network(
     paper="FaceShifter: Towards High Fidelity And Occlusion Aware Face Swapping, 2019, arXiv:1912.13457",
     licence="BSD-3-Clause",
-    checkpoints=(),
     knows=lambda shapes: "Encoder.layer_0.0.weight" in shapes and "Decoder.layer_0.1.running_var" in shapes,
     build=_built(MindslabHearNet),
     outputs=_covered,

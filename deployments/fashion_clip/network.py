@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 HEAD = 64
 """Width of an attention head in every CLIP, where the constructor arguments do not say the number of heads."""
@@ -91,16 +91,6 @@ FASHION_CLIP = Network(
         "arXiv:2204.03972"
     ),
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="fashion-clip 2.0",
-            url="https://huggingface.co/patrickjohncyh/fashion-clip",
-            sha256=None,
-            bytes=None,
-            licence="MIT",
-            commercial=True,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 Arch = Mapping[str, Any]
 
@@ -122,16 +122,6 @@ FASHION_SIGLIP = Network(
         "Sigmoid Loss for Language Image Pre-Training, ICCV 2023, arXiv:2303.15343"
     ),
     licence="Apache-2.0",
-    checkpoints=(
-        Checkpoint(
-            name="open_clip_model.safetensors",
-            url="https://huggingface.co/Marqo/marqo-fashionSigLIP",
-            sha256=None,
-            bytes=None,
-            licence="Apache-2.0",
-            commercial=True,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

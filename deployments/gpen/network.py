@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 EPSILON = 1e-8
 SLOPE, GAIN = 0.2, sqrt(2)
@@ -371,24 +371,6 @@ def _outputs_parsenet(net: ParseNet, feeds: Mapping[str, Tensor], arch: Mapping[
 GPEN = Network(
     paper="GAN Prior Embedded Network for Blind Face Restoration in the Wild, CVPR 2021, arXiv:2105.06070",
     licence="none stated; its README asked for non-commercial use until March 2026",
-    checkpoints=(
-        Checkpoint(
-            name="GPEN-BFR-512.pth",
-            url="https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/GPEN-BFR-512.pth",
-            sha256="f1002c41add95b0decad69604d80455576f7187dd99ca16bd611bcfd44c10b51",
-            bytes=284085738,
-            licence="non-commercial: its README asked for academic use only until March 2026, no licence file",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="GPEN-BFR-256.pth",
-            url="https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/GPEN-BFR-256.pth",
-            sha256=None,
-            bytes=None,
-            licence="non-commercial: its README asked for academic use only until March 2026, no licence file",
-            commercial=False,
-        ),
-    ),
     knows=_knows_gpen,
     build=_build_gpen,
     outputs=_outputs_gpen,
@@ -396,16 +378,6 @@ GPEN = Network(
 PARSENET = Network(
     paper=("Progressive Semantic-Aware Style Transformation for Blind Face Restoration, CVPR 2021, arXiv:2009.08709"),
     licence="none stated; its README asked for non-commercial use until March 2026",
-    checkpoints=(
-        Checkpoint(
-            name="ParseNet-latest.pth",
-            url="https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models/ParseNet-latest.pth",
-            sha256=None,
-            bytes=None,
-            licence="non-commercial: its README asked for academic use only until March 2026, no licence file",
-            commercial=False,
-        ),
-    ),
     knows=_knows_parsenet,
     build=_build_parsenet,
     outputs=_outputs_parsenet,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from compile.kit import Shapes
 from deployments.graphonomy.knowledge import ADJACENCY, NEARNESS
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 
 class Separable(nn.Module):
@@ -320,16 +320,6 @@ def _outputs(net: Graphonomy, feeds: Mapping[str, Tensor], arch: Mapping[str, An
 GRAPHONOMY = Network(
     paper="Graphonomy: Universal Human Parsing via Graph Transfer Learning, CVPR 2019, arXiv:1904.04536",
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="inference.pth",
-            url="https://drive.google.com/uc?id=1O9YD4kHgs3w2DUcWxtHiEFyWjCBeS_Vc",
-            sha256=None,
-            bytes=None,
-            licence="none of its own; trained on CIHP, research use",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

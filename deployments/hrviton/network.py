@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 LEVELS = 5
 """Halvings in the condition generator's encoders."""
@@ -192,16 +192,6 @@ CONDITIONS = Network(
         "High-Resolution Virtual Try-On with Misalignment and Occlusion-Handled Conditions, ECCV 2022, arXiv:2206.14180"
     ),
     licence="CC BY-NC 4.0",
-    checkpoints=(
-        Checkpoint(
-            name="mtviton.pth",
-            url="https://drive.google.com/uc?id=1XJTCdRBOPVgVTmqzhVGFAgMm2NLkw5uQ",
-            sha256=None,
-            bytes=None,
-            licence="CC BY-NC 4.0",
-            commercial=False,
-        ),
-    ),
     knows=_knows_conditions,
     build=_build_conditions,
     outputs=_condition_outputs,
@@ -375,16 +365,6 @@ GENERATOR = Network(
         "High-Resolution Virtual Try-On with Misalignment and Occlusion-Handled Conditions, ECCV 2022, arXiv:2206.14180"
     ),
     licence="CC BY-NC 4.0",
-    checkpoints=(
-        Checkpoint(
-            name="gen.pth",
-            url="https://drive.google.com/uc?id=1T5_YDUhYSSKPC_nZMk2NeC-XXUFoYeNy",
-            sha256=None,
-            bytes=None,
-            licence="CC BY-NC 4.0",
-            commercial=False,
-        ),
-    ),
     knows=_knows_generator,
     build=_build_generator,
     outputs=_generator_outputs,

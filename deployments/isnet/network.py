@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 ENCODER = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
 DECODER = ("stage5d", "stage4d", "stage3d", "stage2d", "stage1d")
@@ -139,16 +139,6 @@ def _outputs(net: ISNet, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) -
 ISNET = Network(
     paper="Highly Accurate Dichotomous Image Segmentation, ECCV 2022, arXiv:2203.03041",
     licence="Apache-2.0",
-    checkpoints=(
-        Checkpoint(
-            name="isnet-general-use.pth",
-            url="https://drive.google.com/uc?id=1XHIzgTzY5BQHw140EDIgwIb53K659ENH",
-            sha256=None,
-            bytes=None,
-            licence="none of its own; terms of DIS5K, non-commercial",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 GROUPS = 4
 """Groups of the fusion's normalisation, which no shape tells."""
@@ -183,41 +183,6 @@ def _outputs(net: LDC, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) -> 
 LDC_B4 = Network(
     paper="LDC: Lightweight Dense CNN for Edge Detection, IEEE Access 2022, 10.1109/ACCESS.2022.3186344",
     licence="none stated",
-    checkpoints=(
-        Checkpoint(
-            name="BIPED/16/16_model.pth",
-            url=(
-                ""
-                "https://raw.githubusercontent.com/xavysp/LDC/8b6e3280c03b6a7cd81beb4bc2ba4edde99b789c/checkpoints/BIPED/16/16_model.pth"
-            ),
-            sha256="d236d6bf243159c6e1ae9d18d28e06bb7d2575ccb14a30180b84a3ff8452244b",
-            bytes=2767911,
-            licence="none stated",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="BRIND/11/11_model.pth",
-            url=(
-                ""
-                "https://raw.githubusercontent.com/xavysp/LDC/8b6e3280c03b6a7cd81beb4bc2ba4edde99b789c/checkpoints/BRIND/11/11_model.pth"
-            ),
-            sha256="0124eba52015185b1a3aa301a90cc815f4ecb80b180cfecdca899e33826023ab",
-            bytes=2763827,
-            licence="none stated",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="MDBD/5/5_model.pth",
-            url=(
-                ""
-                "https://raw.githubusercontent.com/xavysp/LDC/8b6e3280c03b6a7cd81beb4bc2ba4edde99b789c/checkpoints/MDBD/5/5_model.pth"
-            ),
-            sha256="63fcc128584f043340bc5574688e37effcb9d1b34ec727cad14a30f3d02e10fe",
-            bytes=2763827,
-            licence="none stated",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 
 def _conv(
@@ -168,19 +168,6 @@ def _outputs(net: LightweightOpenPose, feeds: Mapping[str, Tensor], arch: Mappin
 OPENPOSE = Network(
     paper=("Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose, ICPRAM 2019, arXiv:1811.12004"),
     licence="Apache-2.0",
-    checkpoints=(
-        Checkpoint(
-            name="checkpoint_iter_370000.pth",
-            url=(
-                ""
-                "https://download.01.org/opencv/openvino_training_extensions/models/human_pose_estimation/checkpoint_iter_370000.pth"
-            ),
-            sha256=None,
-            bytes=None,
-            licence="none of its own",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

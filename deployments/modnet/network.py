@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 HALVING = frozenset({0, 2, 4, 7, 14})
 """MobileNetV2's blocks that halve the picture."""
@@ -244,16 +244,6 @@ def _outputs(net: MODNet, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) 
 MODNET = Network(
     paper=("MODNet: Real-Time Trimap-Free Portrait Matting via Objective Decomposition, AAAI 2022, arXiv:2011.11961"),
     licence="Apache-2.0",
-    checkpoints=(
-        Checkpoint(
-            name="modnet_photographic_portrait_matting.ckpt",
-            url="https://github.com/ZHKKKe/MODNet",
-            sha256=None,
-            bytes=None,
-            licence="Apache-2.0",
-            commercial=True,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

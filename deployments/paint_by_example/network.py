@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 from deployments.paint_by_example.prepare import kept, masked
 
 Arch = Mapping[str, Any]
@@ -222,16 +222,6 @@ def _vae_once(net: Any) -> Sequence[Tensor]:
 EXAMPLE_ENCODER = Network(
     paper="Paint by Example: Exemplar-based Image Editing with Diffusion Models, CVPR 2023, arXiv:2211.13227",
     licence="CreativeML OpenRAIL-M",
-    checkpoints=(
-        Checkpoint(
-            name="image_encoder",
-            url="https://huggingface.co/Fantasy-Studio/Paint-by-Example/tree/main/image_encoder",
-            sha256=None,
-            bytes=None,
-            licence="CreativeML OpenRAIL-M: uses that it lists are forbidden",
-            commercial=True,
-        ),
-    ),
     once=_encoder_once,
     knows=_knows_encoder,
     build=_build_encoder,
@@ -240,16 +230,6 @@ EXAMPLE_ENCODER = Network(
 UNET = Network(
     paper="Paint by Example: Exemplar-based Image Editing with Diffusion Models, CVPR 2023, arXiv:2211.13227",
     licence="CreativeML OpenRAIL-M",
-    checkpoints=(
-        Checkpoint(
-            name="unet",
-            url="https://huggingface.co/Fantasy-Studio/Paint-by-Example/tree/main/unet",
-            sha256=None,
-            bytes=None,
-            licence="CreativeML OpenRAIL-M: uses that it lists are forbidden",
-            commercial=True,
-        ),
-    ),
     once=_unet_once,
     knows=_knows_unet,
     build=_build_unet,
@@ -258,16 +238,6 @@ UNET = Network(
 VAE = Network(
     paper="Paint by Example: Exemplar-based Image Editing with Diffusion Models, CVPR 2023, arXiv:2211.13227",
     licence="CreativeML OpenRAIL-M",
-    checkpoints=(
-        Checkpoint(
-            name="vae",
-            url="https://huggingface.co/Fantasy-Studio/Paint-by-Example/tree/main/vae",
-            sha256=None,
-            bytes=None,
-            licence="CreativeML OpenRAIL-M: uses that it lists are forbidden",
-            commercial=True,
-        ),
-    ),
     once=_vae_once,
     knows=_knows_vae,
     build=_build_vae,

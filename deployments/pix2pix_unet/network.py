@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 Norm = Any
 """Builds a normalisation from its number of channels."""
@@ -93,16 +93,6 @@ def _outputs(net: UNet, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) ->
 UNET = Network(
     paper="Image-to-Image Translation with Conditional Adversarial Networks, CVPR 2017, arXiv:1611.07004",
     licence="BSD",
-    checkpoints=(
-        Checkpoint(
-            name="edges2shoes.pth",
-            url="http://efrosgans.eecs.berkeley.edu/pix2pix/models-pytorch/edges2shoes.pth",
-            sha256=None,
-            bytes=None,
-            licence="none of its own",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

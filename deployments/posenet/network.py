@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 HEADS = ("heatmap", "offset", "displacement_fwd", "displacement_bwd")
 
@@ -98,40 +98,6 @@ MOBILENET = Network(
         "Geometric Embedding Model, ECCV 2018, arXiv:1803.08225"
     ),
     licence="Apache-2.0",
-    checkpoints=(
-        Checkpoint(
-            name="mobilenet_v1_050",
-            url="https://storage.googleapis.com/tfjs-models/weights/posenet/mobilenet_v1_050/manifest.json",
-            sha256=None,
-            bytes=None,
-            licence="Apache-2.0",
-            commercial=True,
-        ),
-        Checkpoint(
-            name="mobilenet_v1_075",
-            url="https://storage.googleapis.com/tfjs-models/weights/posenet/mobilenet_v1_075/manifest.json",
-            sha256=None,
-            bytes=None,
-            licence="Apache-2.0",
-            commercial=True,
-        ),
-        Checkpoint(
-            name="mobilenet_v1_100",
-            url="https://storage.googleapis.com/tfjs-models/weights/posenet/mobilenet_v1_100/manifest.json",
-            sha256=None,
-            bytes=None,
-            licence="Apache-2.0",
-            commercial=True,
-        ),
-        Checkpoint(
-            name="mobilenet_v1_101",
-            url="https://storage.googleapis.com/tfjs-models/weights/posenet/mobilenet_v1_101/manifest.json",
-            sha256=None,
-            bytes=None,
-            licence="Apache-2.0",
-            commercial=True,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 from deployments.psgan import parts
 
 LOOKS = 0.01
@@ -206,19 +206,6 @@ PSGAN = Network(
         "2020, arXiv:1909.06956"
     ),
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="assets/models/G.pth",
-            url=(
-                ""
-                "https://raw.githubusercontent.com/wtjiang98/PSGAN/45988b9e21a3acb80f39150aa8f7ed1117c77495/assets/models/G.pth"
-            ),
-            sha256=None,
-            bytes=None,
-            licence="MIT; trained on MT, research use",
-            commercial=True,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 from deployments.retinaface import decode
 
 LEVELS = (1, 2, 3)
@@ -238,24 +238,6 @@ def _once(net: RetinaFace) -> Sequence[Tensor]:
 RETINAFACE = Network(
     paper="RetinaFace: Single-shot Multi-level Face Localisation in the Wild, CVPR 2020, arXiv:1905.00641",
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="detection_mobilenet0.25_Final.pth",
-            url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/detection_mobilenet0.25_Final.pth",
-            sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
-            bytes=1789735,
-            licence="MIT; trained on WIDER FACE, research use",
-            commercial=True,
-        ),
-        Checkpoint(
-            name="detection_Resnet50_Final.pth",
-            url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/detection_Resnet50_Final.pth",
-            sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
-            bytes=109497761,
-            licence="MIT; trained on WIDER FACE, research use",
-            commercial=True,
-        ),
-    ),
     once=_once,
     knows=_knows,
     build=_build,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 
 class Norm(nn.Module):
@@ -201,24 +201,6 @@ def _outputs(net: SCHP, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) ->
 PARSER = Network(
     paper="Self-Correction for Human Parsing, TPAMI 2020, arXiv:1910.09777",
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="exp-schp-201908261155-lip.pth",
-            url="https://drive.google.com/uc?id=1k4dllHpu0bdx38J7H28rVVLpU-kOHmnH",
-            sha256=None,
-            bytes=None,
-            licence="none of its own; trained on LIP, research use",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="exp-schp-201908301523-atr.pth",
-            url="https://drive.google.com/uc?id=1ruJg4lqR_jgQPj-9K0PP-L2vJERYOxLP",
-            sha256=None,
-            bytes=None,
-            licence="none of its own; trained on ATR, research use",
-            commercial=False,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

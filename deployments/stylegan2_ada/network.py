@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 EPSILON = 1e-8
 SLOPE, GAIN = 0.2, sqrt(2)
@@ -274,27 +274,6 @@ ADA = Network(
         "Analyzing and Improving the Image Quality of StyleGAN, CVPR 2020, arXiv:1912.04958"
     ),
     licence="NVIDIA Source Code License, non-commercial",
-    checkpoints=(
-        Checkpoint(
-            name="ffhq.pkl",
-            url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/ffhq.pkl",
-            sha256=None,
-            bytes=None,
-            licence="NVIDIA Source Code License, non-commercial",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="ffhq-res256-mirror-paper256-noaug.pkl",
-            url=(
-                ""
-                "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/transfer-learning-source-nets/ffhq-res256-mirror-paper256-noaug.pkl"
-            ),
-            sha256=None,
-            bytes=None,
-            licence="NVIDIA Source Code License, non-commercial",
-            commercial=False,
-        ),
-    ),
     once=_once,
     knows=_knows,
     build=_build,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 EPSILON = 1e-8
 SLOPE, GAIN = 0.2, sqrt(2)
@@ -261,24 +261,6 @@ def _once(net: Generator) -> Sequence[Tensor]:
 ROSINALITY = Network(
     paper="Analyzing and Improving the Image Quality of StyleGAN, CVPR 2020, arXiv:1912.04958",
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="stylegan2-ffhq-config-f.pt",
-            url="https://drive.google.com/uc?id=1EM87UquaoQmk17Q8d5kYIAHqu0dkYqdT",
-            sha256="bae494ef77e32a9cd1792a81a3c167692a0e64f6bcd8b06592ff42917e2ed46e",
-            bytes=381462551,
-            licence="NVIDIA Source Code License, non-commercial",
-            commercial=False,
-        ),
-        Checkpoint(
-            name="550000.pt",
-            url="https://drive.google.com/uc?id=1PQutd-JboOCOZqmd95XWxWrO8gGEvRcO",
-            sha256=None,
-            bytes=None,
-            licence="NVIDIA Source Code License, non-commercial",
-            commercial=False,
-        ),
-    ),
     once=_once,
     knows=_knows,
     build=_build,

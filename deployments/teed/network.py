@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 
 def smish(x: Tensor) -> Tensor:
@@ -166,16 +166,6 @@ def _outputs(net: TEED, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) ->
 TEED_NETWORK = Network(
     paper=("Tiny and Efficient Model for the Edge Detection Generalization, ICCV workshops 2023, arXiv:2308.06468"),
     licence="MIT, as its project page says",
-    checkpoints=(
-        Checkpoint(
-            name="BIPED/5/5_model.pth",
-            url="https://github.com/xavysp/TEED/blob/main/checkpoints/BIPED/5/5_model.pth",
-            sha256=None,
-            bytes=None,
-            licence="MIT, as its project page says; not verified",
-            commercial=True,
-        ),
-    ),
     knows=_knows,
     build=_build,
     outputs=_outputs,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compile.kit import Shapes
-from deployments.networks import Checkpoint, Network
+from deployments.networks import Network
 
 ENCODER = ("stage1", "stage2", "stage3", "stage4", "stage5", "stage6")
 DECODER = ("stage5d", "stage4d", "stage3d", "stage2d", "stage1d")
@@ -145,24 +145,6 @@ SALIENCY = Network(
         "2020, arXiv:2005.09007"
     ),
     licence="Apache-2.0",
-    checkpoints=(
-        Checkpoint(
-            name="u2net.pth",
-            url="https://drive.google.com/uc?id=1ao1ovG1Qtx4b7EoskHXmi2E9rp5CHLcZ",
-            sha256=None,
-            bytes=None,
-            licence="Apache-2.0",
-            commercial=True,
-        ),
-        Checkpoint(
-            name="u2netp.pth",
-            url="https://drive.google.com/uc?id=1rbSTGKAE-MTxBYHd-51l2hMOQPT_7EPy",
-            sha256=None,
-            bytes=None,
-            licence="Apache-2.0",
-            commercial=True,
-        ),
-    ),
     knows=lambda shapes: _is_u2net(shapes) and shapes["outconv.weight"][0] == 1,
     build=_build,
     outputs=_outputs,
@@ -173,16 +155,6 @@ GARMENTS = Network(
         "2020, arXiv:2005.09007"
     ),
     licence="MIT",
-    checkpoints=(
-        Checkpoint(
-            name="cloth_segm_u2net_latest.pth",
-            url="https://drive.google.com/uc?id=1mhF3yqd7R-Uje092eypktNl-RoZNuiCJ",
-            sha256=None,
-            bytes=None,
-            licence="MIT",
-            commercial=True,
-        ),
-    ),
     knows=lambda shapes: _is_u2net(shapes) and shapes["outconv.weight"][0] > 1,
     build=_build,
     outputs=_outputs,

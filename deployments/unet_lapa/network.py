@@ -98,7 +98,6 @@ UNET = Network(
         "A New Dataset and Boundary-Attention Semantic Segmentation for Face Parsing, AAAI 2020"
     ),
     licence="none stated",
-    checkpoints=(),
     knows=_knows,
     build=_build,
     outputs=_outputs,

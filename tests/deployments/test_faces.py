@@ -418,12 +418,7 @@ def test_restoration_sharpens_towards_the_original(models: Any, astronaut: RGBIm
     """A face shrunk to a quarter comes back with more of its edges than interpolation gives."""
     original = astronaut[32:192, 144:304]
     small = RGBImage(cv2.resize(original, (40, 40), interpolation=cv2.INTER_AREA))
-    restored, same_size = models("real_esrgan")(
-        [
-            RestorationInput(image=small, landmarks=NOWHERE, scale=4),
-            RestorationInput(image=small, landmarks=NOWHERE, scale=1),
-        ]
-    )
+    restored, same_size = models("real_esrgan")([restoring(small, 4), restoring(small, 1)])
     cubic = cv2.resize(small, (160, 160), interpolation=cv2.INTER_CUBIC)
     assert restored.shape == original.shape and same_size.shape == small.shape
 

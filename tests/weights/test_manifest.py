@@ -3,9 +3,11 @@ from collections.abc import Callable
 
 import pytest
 
+from deployments.networks import NETWORKS
 from modiste.errors import NotFound, WeightsUnavailable
 from weights.convert import CONVERTERS
-from weights.manifest import digest, entry, files_digest, load_manifest, parse_manifest, select
+from weights.convert.official import OFFICIAL
+from weights.manifest import digest, entry, files_digest, listed_manifest, load_manifest, parse_manifest, select
 from weights.sources import REPOSITORY
 
 DEFAULT = {
@@ -17,11 +19,19 @@ Table = Callable[..., str]
 
 
 def test_the_default_set_is_listed() -> None:
-    assert set(load_manifest()) == DEFAULT
+    assert {of.id for of in select(())} == DEFAULT
+
+
+def test_official_checkpoints_belong_to_networks_and_are_never_fetched_unasked() -> None:
+    official = [of for of in listed_manifest().values() if of.network is not None]
+    assert {of.network for of in official} == set(NETWORKS) == set(OFFICIAL)
+    assert not {of.id for of in official} & DEFAULT
+    for file in (file for of in official for file in of.files.values()):
+        assert file.scheme in ("https", "http", "page")
 
 
 def test_what_derives_from_non_commercial_sources_says_so() -> None:
-    restricted = {of.id for of in load_manifest().values() if not of.commercial}
+    restricted = {of.id for of in select(()) if not of.commercial}
     assert restricted == {"bisenet_v2", "mobile_stylegan"}
     assert all(load_manifest()[identifier].note for identifier in restricted)
 
@@ -30,7 +40,7 @@ def test_what_derives_from_non_commercial_sources_says_so() -> None:
 def test_every_entry_is_exact(identifier: str) -> None:
     of = entry(identifier)
     for file in of.files.values():
-        assert len(set(file.sha256)) > 4, "a placeholder, not a digest"
+        assert file.sha256 and len(set(file.sha256)) > 4, "a placeholder, not a digest"
         if file.scheme == "file":
             content = (REPOSITORY / file.url.removeprefix("file:")).read_bytes()
             assert len(content) == file.bytes

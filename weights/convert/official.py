@@ -57,6 +57,7 @@ class Official:
     drawn:     pattern of keys that older files lack and that are random numbers in the reference
     beside:    tensors at the file's top that are no part of the network, but of its use
     formats:   suffix -> what reads files that no torch wrote
+    shapes:    of the network, where such a file does not tell
     """
 
     at: Sequence[str] = ()
@@ -66,6 +67,7 @@ class Official:
     drawn: str | None = None
     beside: Sequence[str] = ()
     formats: Mapping[str, Read] = field(default_factory=dict)
+    shapes: Callable[[], Shapes] | None = None
 
 
 FLAT = Official()
@@ -206,6 +208,19 @@ def official_state(network: str, path: Path, shapes: Shapes) -> State:
             found[key] = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape, np.float32)
     _check(network, path, found, shapes)
     return {key: found[key] for key in shapes}
+
+
+def official_shapes(network: str, path: Path) -> Shapes:
+    """Key -> shape of the network's weights in its official file, from which the network can be built.
+
+    Files that do not name what they hold as networks do are only about in one size, which is listed.
+    raises: NotFound, WeightsUnavailable
+    """
+    form = _form(network, path)
+    if path.suffix in form.formats and form.shapes is not None:
+        return form.shapes()
+    state = {_renamed(form, key, {}): value for key, value in _read(form, path, {}).items()}
+    return {key: value.shape for key, value in state.items() if not (form.leave and re.search(form.leave, key))}
 
 
 def official_beside(network: str, path: Path) -> State:
