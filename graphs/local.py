@@ -1,7 +1,7 @@
 """All of a graph in one process: for the command line, notebooks and tests. The same graph code as under Ray."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
@@ -13,9 +13,13 @@ from graphs.report import Outcome, run
 
 
 class LocalRunner:
-    """Opens models as they are first used and keeps them. Use as a context manager, or call `close`."""
+    """Opens models as they are first used and keeps them. Use as a context manager, or call `close`.
 
-    def __init__(self) -> None:
+    opened: how a model is opened, by its id
+    """
+
+    def __init__(self, opened: Callable[[str], Model[Any, Any]] = open_model) -> None:
+        self._opened = opened
         self._models: dict[str, tuple[Model[Any, Any], Lock]] = {}
         self._opening = Lock()
 
@@ -45,7 +49,7 @@ class LocalRunner:
         model_id = model_for(role)
         with self._opening:
             if model_id not in self._models:
-                self._models[model_id] = (open_model(model_id), Lock())
+                self._models[model_id] = (self._opened(model_id), Lock())
             return self._models[model_id]
 
     def close(self) -> None:
