@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.base import Model
+from modiste.errors import InvalidOption
 from modiste.geometry import Box, Points, bounding_box
 from modiste.image import Embedding, Keypoints, LabelMap, Landmarks, Mask, RGBAImage, RGBImage
 
@@ -88,6 +89,22 @@ FaceCode = NewType("FaceCode", bytes)
 Mean face = all zero. The unit is 1/32 of what the coordinate deviates by over the generator's faces. MobileStyleGAN:
 64 principal directions of w; StyleGAN2: the 512 plain axes of w. A code means nothing to another generator.
 """
+CODE_UNIT = 32
+
+
+def face_code(deviations: NDArray[np.float32]) -> FaceCode:
+    """deviations: float [K], the generator's coordinates; what lies beyond +-127/32 is brought there"""
+    return FaceCode(np.clip(np.rint(deviations * CODE_UNIT), -127, 127).astype(np.int8).tobytes())
+
+
+def code_deviations(code: FaceCode, coordinates: int) -> NDArray[np.float32]:
+    """float32 [1, coordinates]
+
+    raises: InvalidOption where the code has another number of them
+    """
+    if len(code) != coordinates:
+        raise InvalidOption(f"expected a face code of {coordinates} coordinates, got {len(code)}")
+    return np.frombuffer(code, np.int8).astype(np.float32)[None] / CODE_UNIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

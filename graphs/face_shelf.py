@@ -73,7 +73,10 @@ def _last_used(path: Path) -> float:
 
 
 def _path(seed: FaceSeed) -> Path:
-    return settings().cache / "faces" / f"{encode(seed)}-{_seen_by()}.npz"
+    token = encode(seed)
+    # A token with a centre can be longer than a file's name may be.
+    name = token if seed.centre is None else hashlib.sha256(token.encode()).hexdigest()[:32]
+    return settings().cache / "faces" / f"{name}-{_seen_by()}.npz"
 
 
 @cache

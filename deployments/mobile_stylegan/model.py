@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.engine import Tensors
-from deployments.roles import FaceGeneration, FaceSeed
+from deployments.roles import FaceGeneration, FaceSeed, code_deviations
 from modiste.image import RGBImage
 from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
 
@@ -18,10 +18,15 @@ LATENT = 512
 SIDE = 1024
 MEAN_STYLE: NDArray[np.float32] = np.load(Path(__file__).with_name("mean_style.npy"))
 """[1, 512], the style of the mean face, over 4096 latents. Kept, not computed: the same bits everywhere."""
+DIRECTIONS: NDArray[np.float32] = np.load(Path(__file__).with_name("directions.npy")).astype(np.float32)
+"""[64, 512], the directions in which w varies most, each as long as one deviation; they hold 79% of its variance.
+
+What a face code counts in. Made by `weights.recipes.latent_encoder.directions`; other ones would be another generator.
+"""
 
 
 class MobileStyleGAN(FaceGeneration):
-    """z from the seed -> style -> towards the mean style by truncation -> picture."""
+    """z from the seed -> style -> towards the centre by truncation -> picture."""
 
     spec = ModelSpec(
         id="mobile_stylegan",
@@ -48,7 +53,10 @@ class MobileStyleGAN(FaceGeneration):
 
     def preprocess(self, x: FaceSeed) -> Tensors:
         style = self.engines["mapping"]({"var": latent(x.seed)})["style"]
-        return {"style": MEAN_STYLE + np.float32(x.truncation) * (style - MEAN_STYLE)}
+        centre = MEAN_STYLE
+        if x.centre is not None:
+            centre = MEAN_STYLE + code_deviations(x.centre, len(DIRECTIONS)) @ DIRECTIONS
+        return {"style": centre + np.float32(x.truncation) * (style - MEAN_STYLE)}
 
     def infer(self, feeds: Tensors) -> Tensors:
         return self.engines["synthesis"](feeds)

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deployments.roles import FaceSeed, FaceView
+from deployments.roles import FaceCode, FaceSeed, FaceView
 from graphs import face_shelf
 from graphs.casting import Look
 from graphs.face_shelf import VirtualFace
@@ -52,6 +53,14 @@ def test_a_face_comes_back_as_it_was(shelf: Path) -> None:
     ):
         assert np.array_equal(ours, theirs)
     assert face_shelf.take(FaceSeed(seed=3, truncation=0.5)) is None
+
+
+def test_a_centre_makes_another_face(shelf: Path) -> None:
+    plain, around = face(3), face(3)
+    seeds = [FaceSeed(seed=3, truncation=0.6, centre=FaceCode(bytes([k]) * 512)) for k in (1, 2)]
+    face_shelf.keep(replace(plain, seed=seeds[0]))
+    assert face_shelf.take(seeds[0]) is not None
+    assert face_shelf.take(seeds[1]) is None and face_shelf.take(around.seed) is None
 
 
 def test_a_damaged_file_is_no_face(shelf: Path) -> None:
