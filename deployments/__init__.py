@@ -56,6 +56,10 @@ EDITIONS: Mapping[str, Mapping[str, str]] = {
         "SketchToGarment": "pix2pix_garment",
         "FashionEmbedding": "efficientnet_lite0",
     },
+    "paper": {
+        # Of no published system: dense landmarks, for what those systems took from other detectors.
+        "FaceLandmarks": "face_mesh",
+    },
 }
 
 
