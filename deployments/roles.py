@@ -13,11 +13,10 @@ from deployments.base import Model
 from modiste.errors import InvalidOption
 from modiste.geometry import Box, Points, bounding_box
 from modiste.image import Embedding, Keypoints, LabelMap, Landmarks, Mask, RGBAImage, RGBImage
+from modiste.labels import SketchCategory
 
 Category = Literal["upper", "lower", "dress"]
 """Where on the body a garment goes."""
-SketchCategory = Literal["top", "trousers", "skirt", "hat", "dress"]
-"""What a sketch shows, and what kind a catalogue item is."""
 
 
 # --- faces ---------------------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from deployments import model_class, model_for
-from deployments.roles import SketchCategory
 from modiste.image import Embedding
+from modiste.labels import SketchCategory
 from modiste.settings import settings
 from weights.manifest import digest, entry
 

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from deployments.roles import Article, FashionEmbedding, Sketch, SketchCategory, SketchToGarment
+from deployments.roles import Article, FashionEmbedding, Sketch, SketchToGarment
 from graphs.base import Graph, uses
 from graphs.catalogue_index import CatalogueIndex, Filter, Kind, Match
 from modiste.errors import NotFound
 from modiste.image import Embedding, RGBImage, decode
+from modiste.labels import SketchCategory
 from modiste.telemetry import step
 
 _SHOWN_SIDE = 512

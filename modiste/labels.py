@@ -1,11 +1,14 @@
 """Classes and point orders that pictures and models are described in."""
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
 from modiste.image import Keypoints, LabelMap
+
+SketchCategory = Literal["top", "trousers", "skirt", "hat", "dress"]
+"""What a sketch shows, and what kind a catalogue item is."""
 
 
 class FacePart(IntEnum):

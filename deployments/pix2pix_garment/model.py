@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.engine import Tensors
-from deployments.pix2pix_garment.category import CATEGORIES, guess
-from deployments.pix2pix_garment.sketch import SIZE, NormalisedSketch, normalise_sketch
-from deployments.roles import Sketch, SketchCategory, SketchedGarment, SketchToGarment
+from deployments.roles import Sketch, SketchedGarment, SketchToGarment
 from modiste.image import RGBImage
+from modiste.labels import SketchCategory
+from modiste.sketch import SIZE, NormalisedSketch, normalise_sketch
+from modiste.sketch_category import CATEGORIES, guess
 from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
 
 PLANES = 5 + len(CATEGORIES)

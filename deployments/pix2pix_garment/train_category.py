@@ -1,4 +1,4 @@
-"""Trains the network of `category.py` on the tiles that the recipe of the painter prepares.
+"""Trains the network of `modiste/sketch_category.py` on the tiles that the recipe of the painter prepares.
 
 `python -m deployments.pix2pix_garment.train_category TILES`: a few minutes on one CPU thread. Prints how often pictures
 held out of the training are recognised.
@@ -13,8 +13,8 @@ import typer
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from deployments.pix2pix_garment.category import CATEGORIES, GRID, WEIGHTS, Bits, Floats, Network, coarse
-from deployments.pix2pix_garment.sketch import LONG_SIDE, SIZE
+from modiste.sketch import LONG_SIDE, SIZE
+from modiste.sketch_category import CATEGORIES, GRID, WEIGHTS, Bits, Floats, Network, coarse
 from weights.recipes.sketch_to_garment.dataset import is_held_out
 
 HIDDEN = 96

@@ -14,10 +14,10 @@ from deployments import open_model
 from deployments.efficientnet_lite0.cutout import LONG_SIDE, SIDE, cut_out
 from deployments.efficientnet_lite0.model import EfficientNetLite0, colours, silhouette
 from deployments.line_art.model import LineArt
-from deployments.pix2pix_garment.category import Bits, filled, guess
 from deployments.pix2pix_garment.model import Pix2PixGarment
 from deployments.roles import Article, Sketch
 from modiste.image import Embedding, RGBImage, decode
+from modiste.sketch_category import Bits, filled, guess
 from modiste.spec import EngineSpec
 
 KINDS = {"g01": "top", "g02": "top", "g04": "top", "g06": "top", "g07": "trousers", "g08": "trousers", "g11": "dress"}

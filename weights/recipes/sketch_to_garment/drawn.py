@@ -110,7 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, default=Path("weights/trained/sketch_to_garment.safetensors"))
     parser.add_argument("--network", default="deployments.pix2pix_garment.network:build", help="module:function")
-    parser.add_argument("--normalise", default="deployments.pix2pix_garment.sketch:normalise_sketch")
+    parser.add_argument("--normalise", default="modiste.sketch:normalise_sketch")
     parser.add_argument("--sheet", type=Path, default=Path("deployments/pix2pix_garment/drawn.jpg"))
     asked = parser.parse_args()
     torch.set_num_threads(1)

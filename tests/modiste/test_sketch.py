@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.pix2pix_garment.sketch import normalise_sketch
 from modiste.errors import NoSketch
 from modiste.image import RGBImage
+from modiste.sketch import normalise_sketch
 
 OUTLINE = np.array([(0.3, 0.2), (0.7, 0.2), (0.85, 0.8), (0.15, 0.8)])
 

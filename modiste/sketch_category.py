@@ -1,7 +1,7 @@
 """What kind of garment an outline is, by a small network over its filled silhouette.
 
 One hidden layer over 24 x 24 cells, trained by `python -m deployments.pix2pix_garment.train_category` on the
-silhouettes of the garments that the painter itself was trained on.
+silhouettes of the garments that the painter there was trained on.
 """
 
 from functools import cache
@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.roles import SketchCategory
+from modiste.labels import SketchCategory
 
 CATEGORIES: tuple[SketchCategory, ...] = get_args(SketchCategory)
 GRID = 24
-WEIGHTS = Path(__file__).with_name("category.npz")
+WEIGHTS = Path(__file__).with_name("sketch_category.npz")
 REACHES = (1, 2, 3, 5, 7)
 """Gaps in the outline that are bridged, half of their width in pixels, smallest first."""
 CLOSED = 0.8

@@ -1,4 +1,4 @@
-"""From any drawing to what the network was trained on: thin lines, garment centred, hints as 3 x 3 points."""
+"""From any drawing to what painters are trained on: thin lines, garment centred, hints as 3 x 3 points."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from modiste.lines import thin
 
 SIZE = 128
 LONG_SIDE = 112
-"""Length of the drawing's longer side in the network's picture, as in training."""
+"""Length of the drawing's longer side where the picture is 128 pixels; others are in proportion."""
 WORKING = 640
 """Longest side at which lines are looked for."""
 DARK = 0.62
@@ -22,6 +22,7 @@ COLOURED = 0.16
 BLOB, PENS = 0.022, 3.0
 """Neutral marks thicker than this share of the longest side and than so many widths of the pen are hints."""
 MOST_POINTS = 60
+"""Hints that are kept of many, evenly picked."""
 MOST_MARKED = 0.5
 """Share of the picture from which it is no drawing on light paper."""
 
@@ -30,9 +31,9 @@ Floats = NDArray[np.float32]
 
 
 class NormalisedSketch(NamedTuple):
-    """edges:      float32 [128, 128], 1 on a line, 0 elsewhere
-    hint_rgb:   float32 [128, 128, 3], RGB, [-1, 1], 0 where there is no hint
-    hint_mask:  float32 [128, 128], 1 where there is a hint
+    """edges:      float32 [S, S], 1 on a line, 0 elsewhere
+    hint_rgb:   float32 [S, S, 3], RGB, [-1, 1], 0 where there is no hint
+    hint_mask:  float32 [S, S], 1 where there is a hint
     to_network: float64 [2, 3], from the drawing's pixels to these
     """
 
@@ -42,14 +43,15 @@ class NormalisedSketch(NamedTuple):
     to_network: NDArray[np.float64]
 
 
-def normalise_sketch(rgb: RGBImage) -> NormalisedSketch:
+def normalise_sketch(rgb: RGBImage, size: int = SIZE, most_points: int = MOST_POINTS) -> NormalisedSketch:
     """Tell lines from hints, and put both where the network expects them.
 
-    Dark neutral marks are lines, thinned to one pixel and scaled so that their longer side is 112 of 128 px;
+    Dark neutral marks are lines, thinned to one pixel and scaled so that their longer side is 7/8 of the picture;
     coloured marks, and neutral ones too thick for a line, are colour hints. Where nothing dark was drawn, the
     coloured marks are the drawing and there are no hints. Uneven paper is evened out first.
 
-    rgb: uint8 [H, W, 3], on light paper
+    rgb:  uint8 [H, W, 3], on light paper
+    size: of the picture that the network sees, pixels
     raises: NoSketch where nothing that could be an outline is drawn, or where there is hardly any paper
     """
     small, scale = _working_copy(rgb)
@@ -65,11 +67,11 @@ def normalise_sketch(rgb: RGBImage) -> NormalisedSketch:
     longest = max(np.ptp(xs), np.ptp(ys)) + 1 if len(xs) else 0
     if longest < 16:
         raise NoSketch(f"expected the outline of a garment in dark lines on light paper, got marks of {longest} px")
-    zoom = LONG_SIDE / longest
+    zoom = LONG_SIDE / SIZE * size / longest
     middle = np.array([(xs.min() + xs.max()) / 2, (ys.min() + ys.max()) / 2])
-    matrix = np.column_stack([np.eye(2) * zoom, (SIZE - 1) / 2 - zoom * middle])
-    edges = _redrawn(thin(lines), matrix)
-    hint_rgb, hint_mask = _points(clean, hinted, matrix)
+    matrix = np.column_stack([np.eye(2) * zoom, (size - 1) / 2 - zoom * middle])
+    edges = _redrawn(thin(lines), matrix, size)
+    hint_rgb, hint_mask = _points(clean, hinted, matrix, size, most_points)
     return NormalisedSketch(edges, hint_rgb, hint_mask, matrix @ np.diag([scale, scale, 1.0]))
 
 
@@ -122,9 +124,9 @@ def _without_specks(lines: Bools) -> Bools:
     return np.asarray(kept[labels] & lines)
 
 
-def _redrawn(skeleton: Bools, matrix: NDArray[np.float64]) -> Floats:
+def _redrawn(skeleton: Bools, matrix: NDArray[np.float64], size: int) -> Floats:
     """The skeleton's links drawn again on the network's grid, so that no scale breaks or thickens them."""
-    drawn = np.zeros((SIZE, SIZE), np.uint8)
+    drawn = np.zeros((size, size), np.uint8)
     padded = np.pad(skeleton, 1)
     ys, xs = np.nonzero(skeleton)
     sub = 16  # sixteenths of a pixel
@@ -136,9 +138,9 @@ def _redrawn(skeleton: Bools, matrix: NDArray[np.float64]) -> Floats:
     return thin(drawn > 0).astype(np.float32)
 
 
-def _points(clean: Floats, hinted: Bools, matrix: NDArray[np.float64]) -> tuple[Floats, Floats]:
+def _points(clean: Floats, hinted: Bools, matrix: NDArray[np.float64], size: int, most: int) -> tuple[Floats, Floats]:
     """Coloured marks as points of 3 x 3 pixels, side by side along strokes, in the mark's own colour."""
-    hint_rgb, hint_mask = np.zeros((SIZE, SIZE, 3), np.float32), np.zeros((SIZE, SIZE), np.float32)
+    hint_rgb, hint_mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
     # Rims are mixed with paper: only what is nearly as strong as the strongest close by counts.
     strength = (1.0 - clean.min(axis=2)) * hinted
     strongest = cv2.dilate(strength, np.ones((5, 5), np.uint8))
@@ -147,16 +149,16 @@ def _points(clean: Floats, hinted: Bools, matrix: NDArray[np.float64]) -> tuple[
         return hint_rgb, hint_mask
     _, labels, stats, _ = cv2.connectedComponentsWithStats(hinted.astype(np.uint8), connectivity=8)
     # Cells of 3 x 3 around the middle of each mark, so that a dot falls into one.
-    size = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
-    middles = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]] + (size - 1) / 2
+    extent = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
+    middles = stats[:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]] + (extent - 1) / 2
     mark_of = labels[ys, xs]
     places = np.column_stack([xs, ys]) @ matrix[:, :2].T + matrix[:, 2]
     cells = np.round((places - middles[mark_of] @ matrix[:, :2].T - matrix[:, 2]) / 3).astype(np.int64)
-    within = ((places > 1) & (places < SIZE - 2)).all(axis=1)
+    within = ((places > 1) & (places < size - 2)).all(axis=1)
     places, colours = places[within], clean[ys[within], xs[within]] * 2 - 1
     _, cell_of = np.unique(np.column_stack([mark_of, cells])[within], axis=0, return_inverse=True)
     number = int(cell_of.max()) + 1 if len(cell_of) else 0
-    for cell in range(0, number, -(-max(number, 1) // MOST_POINTS)):
+    for cell in range(0, number, -(-max(number, 1) // most)):
         x, y = np.round(places[cell_of == cell].mean(axis=0)).astype(int)
         hint_rgb[y - 1 : y + 2, x - 1 : x + 2] = np.median(colours[cell_of == cell], axis=0)
         hint_mask[y - 1 : y + 2, x - 1 : x + 2] = 1.0
