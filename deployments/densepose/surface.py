@@ -1,8 +1,4 @@
-"""What DensePose says about a person's box, as a picture: parts, positions on them, and colours.
-
-Twenty-four parts: 1-2 trunk (back, front), 3-4 hands, 5-6 feet, 7-10 upper legs, 11-14 lower legs, 15-18 upper arms,
-19-22 lower arms, 23-24 head (right, left); 0 is background.
-"""
+"""What DensePose says about a person's box, as a picture: parts, positions on them, and colours."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +10,8 @@ from numpy.typing import NDArray
 
 from compile.kit import Arrays, difference
 from deployments.networks import Procedure
+from modiste.dense_pose import COLOURS
 from modiste.image import LabelMap, RGBImage
-
-PARTS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,15 +114,6 @@ def _overlap(found: Surface, height: int, width: int) -> tuple[tuple[slice, slic
     return (rows, columns), (
         slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
     )  # fmt: skip
-
-
-def _colours() -> NDArray[np.uint8]:
-    """[25, 3] RGB: parts spread over OpenCV's colour map PARULA."""
-    steps = (np.arange(PARTS + 1) * (255 / PARTS)).astype(np.uint8)
-    return np.ascontiguousarray(cv2.applyColorMap(steps[:, None], cv2.COLORMAP_PARULA)[:, 0, ::-1])
-
-
-COLOURS = _colours()
 
 
 def _reproduce(arrays: Arrays) -> Mapping[str, float]:

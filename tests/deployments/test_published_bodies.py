@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deployments.densepose import boxes
-from deployments.densepose.surface import COLOURS, Surface, coloured, iuv, over, surface
+from deployments.densepose.surface import Surface, coloured, iuv, over, surface
 from deployments.graphonomy import parse as graphonomy
 from deployments.graphonomy.knowledge import ADJACENCY, NEARNESS
 from deployments.lightweight_openpose import group as openpose
@@ -16,6 +16,7 @@ from deployments.posenet import decode as posenet
 from deployments.posenet.prepare import body_25
 from deployments.posenet.prepare import prepare as posenet_input
 from deployments.schp import parse as schp
+from modiste.dense_pose import COLOURS
 from modiste.image import LabelMap, RGBImage
 from modiste.labels import JOINT
 
