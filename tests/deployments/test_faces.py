@@ -26,6 +26,7 @@ from deployments.mobile_stylegan.model import MEAN_STYLE, latent
 from deployments.real_esrgan.model import OVERLAP, TILE, RealESRGAN, spans
 from deployments.roles import Face, FaceSeed, IdentityInput, LandmarksInput, RestorationInput, face_from_landmarks
 from modiste.errors import InvalidOption
+from modiste.face_parts import PAIRS, by_side, largest
 from modiste.geometry import Box, crop, similarity, transform
 from modiste.image import Embedding, LabelMap, Landmarks, RGBImage, decode
 from modiste.labels import FacePart
@@ -176,10 +177,10 @@ def test_sides_follow_the_head_not_the_picture() -> None:
     labels[140:150, 80:120] = FacePart.MOUTH
     expected = labels.copy()
     expected[80:90, 60:80] = FacePart.RIGHT_EYE
-    assert np.array_equal(bisenet.by_side(LabelMap(labels)), expected)
+    assert np.array_equal(by_side(LabelMap(labels)), expected)
     turn = cv2.getRotationMatrix2D((100, 100), 60, 1)
     turned = partial(cv2.warpAffine, M=turn, dsize=(200, 200), flags=cv2.INTER_NEAREST)
-    assert np.array_equal(bisenet.by_side(LabelMap(turned(labels))), turned(expected))
+    assert np.array_equal(by_side(LabelMap(turned(labels))), turned(expected))
 
 
 @pytest.mark.parametrize("parts", [[], [FacePart.LEFT_EAR], [FacePart.LEFT_EYE]])
@@ -187,7 +188,7 @@ def test_sides_of_what_little_is_seen(parts: list[FacePart]) -> None:
     labels = np.zeros((50, 50), np.uint8)
     for part in parts:
         labels[10:20, 5:10] = part
-    assert set(np.unique(bisenet.by_side(LabelMap(labels)))) <= {0, FacePart.RIGHT_EAR, FacePart.RIGHT_EYE, *parts}
+    assert set(np.unique(by_side(LabelMap(labels)))) <= {0, FacePart.RIGHT_EAR, FacePart.RIGHT_EYE, *parts}
 
 
 @pytest.mark.parametrize(("size", "seen"), [((448, 448), (448, 448)), ((900, 600), (448, 320)), ((3, 200), (64, 448))])
@@ -199,7 +200,7 @@ def test_the_largest_logit_wins_at_the_size_asked_for() -> None:
     logits = np.full((19, 8, 8), -5, np.float32)
     logits[0] = 0
     logits[4, :4], logits[18, 4:] = 3, 2
-    labels = bisenet.largest(logits, 80, 40)
+    labels = largest(logits, 80, 40)
     assert labels.shape == (80, 40)
     assert (labels[:38] == 4).all() and (labels[42:] == 18).all()
 
@@ -358,7 +359,7 @@ def test_parsing_tells_left_from_right(models: Any, astronaut: RGBImage) -> None
         middle = points[list(corners), :2].mean(axis=0) - (box.left, box.top)
         assert np.linalg.norm([columns.mean() - middle[0], rows.mean() - middle[1]]) < 4
     (mirrored,) = models("bisenet_v2")([RGBImage(np.ascontiguousarray(head[:, ::-1]))])
-    for left, right in bisenet.PAIRS:
+    for left, right in PAIRS:
         assert abs(int((mirrored == left).sum()) - int((labels == right).sum())) < 0.5 * (labels == right).sum() + 30
 
 
