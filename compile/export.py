@@ -48,6 +48,10 @@ def export(
     }
     with torch.no_grad(), _open_attention(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # of this exporter, on purpose
+        # Torch's own layers check shapes; what our networks decide by a traced size stays an error of theirs.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn\.")
+        # Instance norm takes the picture's own statistics in inference, too.
+        warnings.filterwarnings("ignore", message=r".*operator 'instance_norm' is set to train=True")
         torch.onnx.export(
             network,
             examples,
