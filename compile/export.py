@@ -18,6 +18,8 @@ OPSET = 17
 """Has layer normalisation and grid sampling as single ops, and is read by every runtime that we build engines with."""
 TRACED_BATCH = 2
 """A batch of 1 would be broadcast or squeezed away unnoticed."""
+LIBRARIES = r"(torch\.nn|diffusers|transformers|open_clip|segmentation_models_pytorch|timm)\."
+"""Modules that networks are made of and that are not ours."""
 
 
 def export(
@@ -48,8 +50,9 @@ def export(
     }
     with torch.no_grad(), _open_attention(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)  # of this exporter, on purpose
-        # Torch's own layers check shapes; what our networks decide by a traced size stays an error of theirs.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.nn\.")
+        # Layers of libraries check shapes; what our own decide by a traced size is still warned of.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=LIBRARIES)
+        warnings.filterwarnings("ignore", message="Constant folding")
         # Instance norm takes the picture's own statistics in inference, too.
         warnings.filterwarnings("ignore", message=r".*operator 'instance_norm' is set to train=True")
         torch.onnx.export(
