@@ -4,7 +4,7 @@ Coordinates are those of the picture that was given. Left and right of keypoints
 """
 
 from dataclasses import dataclass
-from typing import Literal, NewType
+from typing import ClassVar, Literal, NewType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,12 @@ class IdentityInput:
 
 
 class IdentityEmbedding(Model[IdentityInput, Embedding]):
-    """Who it is: pictures of one person have a high cosine."""
+    """Who it is: pictures of one person have a high cosine.
+
+    same_person: the cosine from which on the network's authors take two pictures for one person
+    """
+
+    same_person: ClassVar[float]
 
 
 FaceCode = NewType("FaceCode", bytes)

@@ -27,6 +27,8 @@ TEMPLATE = np.array(
 class DlibResNet(IdentityEmbedding):
     """Faces are aligned by five points and cut with a quarter of margin."""
 
+    same_person = 0.91  # a distance of 0.6 between vectors of length 1.43
+
     spec = ModelSpec(
         id="dlib_resnet",
         role="IdentityEmbedding",
