@@ -65,6 +65,12 @@ class SeveralFaces(BadInput):
     code = "several_faces"
 
 
+class TooAlike(BadInput):
+    """Too few faces could be made that nobody would take for the person in the photo."""
+
+    code = "too_alike"
+
+
 class UnsuitablePortrait(BadInput):
     """A face, but not seen as an ID photo needs it: too small, turned away, or cut off."""
 
@@ -136,4 +142,11 @@ class WeightsUnavailable(ModisteError):
     """A weight file that is absent, unreachable or not the one its digest names."""
 
     code = "weights_unavailable"
+    status = 503
+
+
+class CastUnavailable(ModisteError):
+    """The table of virtual faces for the models in use was never made."""
+
+    code = "cast_unavailable"
     status = 503

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modiste.geometry import Matrix, Points, similarity
-from modiste.image import RGBImage
+from modiste.image import Landmarks, RGBImage
 
 Template = NDArray[np.float64]
 """float64 [5, 2]: where the five points belong in a crop."""
@@ -29,6 +29,13 @@ _MEAN_FACE = np.array(
         [41.54930115, 92.3655014],
         [70.72990036, 92.20410156],
     ]
+)
+_OF_MESH = (
+    *(162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389),
+    *(71, 63, 105, 66, 107, 336, 296, 334, 293, 301),
+    *(168, 197, 5, 4, 75, 97, 2, 326, 305),
+    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
+    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87),
 )
 _FACEXLIB_512 = np.array(
     [
@@ -94,6 +101,16 @@ def five_points(landmarks: Points) -> Points:
     """landmarks: float [68, 2] -> float32 [5, 2]."""
     eyes = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
     return np.array([*eyes, landmarks[30], landmarks[48], landmarks[54]], np.float32)
+
+
+def landmarks_of_mesh(mesh: Landmarks) -> Points:
+    """The points of the 468-point mesh nearest to the 68 landmarks; the jaw's are where the mesh ends.
+
+    mesh:    [468, 3]
+    returns: float32 [68, 2]. On FFHQ-aligned pictures `ffhq_quad` of them lies within 1% of the side (one deviation:
+             0.3% of place, 2% of scale, 0.4 degrees)
+    """
+    return np.ascontiguousarray(mesh[list(_OF_MESH), :2], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
