@@ -25,6 +25,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "ncnn": Converter(module="weights.convert.ncnn", version=1),
     "efficientnet_lite": Converter(module="weights.convert.efficientnet_lite", version=1),
     "pix2pix": Converter(module="weights.convert.pix2pix", version=1),
+    "latent_encoder": Converter(module="weights.convert.latent_encoder", version=1),
 }
 
 
