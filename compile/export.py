@@ -18,8 +18,8 @@ OPSET = 17
 """Has layer normalisation and grid sampling as single ops, and is read by every runtime that we build engines with."""
 TRACED_BATCH = 2
 """A batch of 1 would be broadcast or squeezed away unnoticed."""
-LIBRARIES = r"torch$|(torch\.nn|diffusers|transformers|open_clip|segmentation_models_pytorch|timm)\."
-"""Modules that networks are made of and that are not ours; `torch` itself holds what they assert by."""
+LIBRARIES = r"(torch|diffusers|transformers|open_clip|segmentation_models_pytorch|timm)(\.|$)"
+"""Modules that networks are made of and that are not ours."""
 
 
 def export(
