@@ -53,21 +53,21 @@ class EqualLinear(nn.Module):
 
 
 class Filter(nn.Module):
-    """A FIR filter that the checkpoint stores as `kernel`."""
+    """A FIR filter on each channel, that the checkpoint stores as `kernel`."""
 
-    def __init__(self, gain: float = 4) -> None:
+    def __init__(self, channels: int, gain: float = 4) -> None:
         super().__init__()
         self.register_buffer("kernel", binomial_filter(gain))
+        self.channels = channels
 
     def blur(self, x: Tensor, padding: int) -> Tensor:
         """[N, C, s, s] -> [N, C, s + 2 padding - 3, s + 2 padding - 3]."""
-        channels = x.shape[1]
-        return F.conv2d(x, self.kernel.expand(channels, 1, 4, 4), padding=padding, groups=channels)
+        return F.conv2d(x, self.kernel.expand(self.channels, 1, 4, 4), padding=padding, groups=self.channels)
 
     def upsample(self, x: Tensor) -> Tensor:
         """[N, C, s, s] -> [N, C, 2s, 2s]."""
-        channels = x.shape[1]
-        return F.conv_transpose2d(x, self.kernel.expand(channels, 1, 4, 4), stride=2, padding=1, groups=channels)
+        kernels = self.kernel.expand(self.channels, 1, 4, 4)
+        return F.conv_transpose2d(x, kernels, stride=2, padding=1, groups=self.channels)
 
 
 class ModulatedConv(nn.Module):
@@ -79,7 +79,7 @@ class ModulatedConv(nn.Module):
     def __init__(self, inside: int, outside: int, side: int, latent: int, *, demodulate: bool, up: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(1, outside, inside, side, side))
-        self.blur = Filter() if up else None
+        self.blur = Filter(outside) if up else None
         self.modulation = EqualLinear(latent, inside)
         self.scale, self.padding, self.demodulate = 1 / sqrt(inside * side**2), side // 2, demodulate
 
@@ -122,7 +122,7 @@ class StyledConv(nn.Module):
         self.conv = ModulatedConv(inside, outside, 3, latent, demodulate=True, up=up)
         self.noise = NoiseStrength()
         self.activate = ActivationBias(2 * outside if beside else outside)
-        self.beside = beside
+        self.channels, self.beside = outside, beside
 
     def forward(self, x: Tensor, w: Tensor, feature: Tensor) -> Tensor:
         x, factors = self.conv(x, w)
@@ -130,8 +130,8 @@ class StyledConv(nn.Module):
         bias, strength = (self.activate.bias * GAIN)[:, None, None], self.noise.weight * GAIN
         x = x.mul_(factors * GAIN)
         if self.beside:
-            channels = x.shape[1]
-            x = torch.cat([x.add_(bias[:channels]), torch.addcmul(bias[channels:], feature, strength)], 1)
+            own, others = bias.split(self.channels)
+            x = torch.cat([x.add_(own), torch.addcmul(others, feature, strength)], 1)
         else:
             x = x.add_(bias).add_(feature * strength)
         return F.leaky_relu_(x, SLOPE)
@@ -141,7 +141,7 @@ class ToRGB(nn.Module):
     def __init__(self, inside: int, outside: int, latent: int, *, up: bool) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.empty(1, outside, 1, 1))
-        self.upsample = Filter() if up else None
+        self.upsample = Filter(outside) if up else None
         self.conv = ModulatedConv(inside, outside, 1, latent, demodulate=False, up=False)
 
     def forward(self, x: Tensor, w: Tensor, below: Tensor | None) -> Tensor:
@@ -229,7 +229,7 @@ class Restorer(nn.Module):
         down = channels[::-1]
         self.ecd0 = nn.Sequential(nn.Sequential(EqualConv(colours, down[0], 1, 1), Activation(down[0])))
         for level, (above, here) in enumerate(pairwise(down), 1):
-            layers = FilterBefore(1), EqualConv(above, here, 3, 2), Activation(here)
+            layers = FilterBefore(above, 1), EqualConv(above, here, 3, 2), Activation(here)
             self.add_module(f"ecd{level}", nn.Sequential(nn.Sequential(*layers)))
         self.final_linear = nn.Sequential(EqualLinear(channels[0] * 16, latent, activated=True))
         self.levels = len(channels)
@@ -318,6 +318,19 @@ class ParseNet(nn.Module):
         return self.out_mask_conv(x), self.out_img_conv(x)
 
 
+class Classes(nn.Module):
+    """What the mask is made of, without the picture that ParseNet smooths besides."""
+
+    def __init__(self, net: ParseNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, face: Tensor) -> Tensor:
+        """face: as in `ParseNet`; returns logits [N, 19, H, W]."""
+        logits: Tensor = self.net(face)[0]
+        return logits
+
+
 def _knows_gpen(shapes: Shapes) -> bool:
     return {"generator.input.input", "ecd0.0.0.weight", "final_linear.0.weight"} <= shapes.keys()
 
@@ -381,4 +394,5 @@ PARSENET = Network(
     knows=_knows_parsenet,
     build=_build_parsenet,
     outputs=_outputs_parsenet,
+    parts={"": lambda net, beside: Classes(net)},
 )
