@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+import small_bodies
+import small_faces
+import small_sketch
+import small_tryon
 from numpy.typing import NDArray
 
 from compile import kit as kits
@@ -18,7 +22,7 @@ from compile.kit import Kit, Shapes
 from compile.openvino import OpenVINOEngine, open_engine
 from deployments import model_class, open_model
 from deployments.base import Model
-from deployments.networks import Module, network
+from deployments.networks import Module, network, recognise
 from modiste.spec import EngineSpec
 from weights.manifest import entry
 
@@ -34,6 +38,7 @@ class Reduced:
     rules:   of the weights where `of` makes the network, as in kits
     tensors: shapes of the engine's inputs and outputs where they are not those of the model's spec
     beside:  tensors beside the weights
+    sizes:   of the engine's free sides where they are not those of the model's spec
     """
 
     of: str | Callable[[], Module]
@@ -41,9 +46,179 @@ class Reduced:
     rules: tuple[tuple[str, str], ...] = ()
     tensors: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     beside: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
-REDUCED: Mapping[str, Mapping[str, Reduced]] = {}
+def square(side: int, **channels: int) -> Mapping[str, tuple[int | str, ...]]:
+    """Planes of one size, by name with their number."""
+    return {name: ("N", count, side, side) for name, count in channels.items()}
+
+
+def narrow(kit: str, by: int) -> Module:
+    """The network of a kit in tests/kits with every number of channels from 16 on divided."""
+    (found,) = (found for found in kits.read_kits(KITS) if found.name == kit)
+    shapes = {
+        key: (*(side // by if side >= 16 else side for side in shape[:2]), *shape[2:])
+        for key, shape in found.shapes.items()
+    }
+    identifier = recognise(shapes)
+    assert identifier is not None, kit
+    return network(identifier).build(shapes, found.arch)
+
+
+GPEN_RULES = (
+    (r"kernel$", "skip"),
+    (r"generator\.style\.\d+\.weight$", "normal:100"),
+    (r"generator\.style\.\d+\.bias$", "normal:5"),
+    (r"modulation\.bias$", "gain"),
+    (r"noise\.weight$", "one:0.1"),
+    (r"\.weight$|generator\.input\.input$", "normal:1"),
+)
+
+REDUCED: Mapping[str, Mapping[str, Reduced]] = {
+    "retinaface_mobilenet": {"main": Reduced(of="retinaface_mnet025")},
+    "retinaface_r50": {
+        "main": Reduced(
+            of=small_faces.retinaface_r50,
+            rules=((r"^body\.conv1\.weight$", "normal:0.003"), (r"^ClassHead", "matrix:3")),
+        )
+    },
+    "bisenet_r18": {"main": Reduced(of=small_faces.bisenet_r18, tensors=square(64, image=3, logits=19))},
+    "unet_lapa": {"main": Reduced(of=small_faces.unet_lapa, tensors=square(64, image=3, logits=11))},
+    "arcface": {
+        "main": Reduced(
+            of=small_faces.arcface,
+            rules=((r"prelu\.weight$", "prelu"), (r"\.conv2\.weight$", "matrix:0.5")),
+            tensors={"embedding": ("N", 64)},
+        )
+    },
+    "gpen": {
+        "main": Reduced(of=small_faces.gpen, rules=GPEN_RULES, tensors=square(64, face=3, restored=3)),
+        "parsing": Reduced(of=small_faces.parsenet, tensors=square(64, face=3, logits=19)),
+    },
+    "lightweight_openpose": {
+        "main": Reduced(
+            of=small_bodies.narrowed(
+                "lightweight_openpose", exact={".trunk.0.initial.0.weight": (16, 16 + 19 + 38, 1, 1)}
+            ),
+            rules=small_bodies.OPENPOSE_RULES,
+            tensors={
+                "image": ("N", 3, 64, "W"),
+                "heatmaps": ("N", 19, 8, "w"),
+                "fields": ("N", 38, 8, "w"),
+            },
+            sizes={"W": 96},
+        )
+    },
+    "posenet_101": {
+        "main": Reduced(
+            of=small_bodies.narrowed("posenet_mobilenet_v1_101_s16", keep="^(heatmap|offset|displacement)"),
+            rules=small_bodies.POSENET_RULES,
+            tensors={
+                **square(129, image=3),
+                **square(9, heatmap=17, offset=34, forward=32, backward=32),
+            },
+        )
+    },
+    "graphonomy": {
+        "main": Reduced(
+            of=small_bodies.narrowed("graphonomy_cihp20"),
+            rules=small_bodies.GRAPHONOMY_RULES,
+            sizes={"H": 96, "W": 80},
+        )
+    },
+    "schp_lip": {
+        "main": Reduced(
+            of=small_bodies.narrowed("schp_lip20"),
+            rules=small_bodies.SCHP_RULES,
+            tensors={**square(97, image=3), **square(25, logits=20)},
+        )
+    },
+    "schp_atr": {
+        "main": Reduced(
+            of=small_bodies.narrowed("schp_atr18"),
+            rules=small_bodies.SCHP_RULES,
+            tensors={**square(96, image=3), **square(24, logits=18)},
+        )
+    },
+    "densepose": small_bodies.by_engine(
+        lambda sizes, tensors: Reduced(
+            of=small_bodies.narrowed("densepose_r50_fpn_s1x", without=r"\.res4\.[2-5]\."),
+            rules=small_bodies.DENSEPOSE_RULES,
+            tensors=tensors,
+            sizes=sizes,
+        )
+    ),
+    "u2net_published": {
+        "main": Reduced(
+            of=small_bodies.narrowed("u2net"),
+            rules=small_bodies.U_BLOCK_RULES,
+            tensors=square(64, image=3, saliency=1),
+        )
+    },
+    "u2netp": {
+        "main": Reduced(
+            of=small_bodies.narrowed("u2netp"),
+            rules=small_bodies.U_BLOCK_RULES,
+            tensors=square(64, image=3, saliency=1),
+        )
+    },
+    "isnet_general": {
+        "main": Reduced(
+            of=small_bodies.narrowed("isnet_dis"),
+            rules=small_bodies.U_BLOCK_RULES,
+            tensors=square(128, image=3, object=1),
+        )
+    },
+    "modnet_portrait": {
+        "main": Reduced(of=small_bodies.narrowed("modnet"), sizes={"H": 128, "W": 96}),
+    },
+    "cloth_unet": {
+        "main": Reduced(of=small_bodies.small_garment_unet, tensors=square(96, image=3, garment=1)),
+    },
+    "cloth_u2net": {
+        "main": Reduced(
+            of=small_bodies.narrowed("cloth_u2net4"),
+            rules=small_bodies.U_BLOCK_RULES,
+            tensors=square(64, image=3, garment=1),
+        )
+    },
+    "hrviton_tocg": {
+        "main": Reduced(
+            of=small_tryon.conditions,
+            rules=((r"flow_conv\.\d\.weight$", "matrix:3"),),
+            tensors={
+                "garment": ("N", 4, 128, 96),
+                "person": ("N", 16, 128, 96),
+                "flow": ("N", 2, 64, 48),
+                "labels": ("N", 13, 128, 96),
+                "mask": ("N", 1, 128, 96),
+            },
+        )
+    },
+    "hrviton_gen": {
+        "main": Reduced(
+            of=small_tryon.generator,
+            rules=small_tryon.SPECTRAL,
+            tensors={
+                "pictures": ("N", 9, 256, 192),
+                "labels": ("N", 7, 256, 192),
+                "noise": ("N", small_tryon.noise(256, 192)),
+                "image": ("N", 3, 256, 192),
+            },
+        )
+    },
+    "dexined": {"main": Reduced(of=lambda: narrow("dexined", 8), tensors=square(64, image=3, edges=1))},
+    "teed": {"main": Reduced(of="teed", tensors=square(64, image=3, edges=1))},
+    "ldc": {"main": Reduced(of="ldc_b4", tensors=square(64, image=3, edges=1))},
+    "pix2pix_unet": {"main": Reduced(of=lambda: narrow("pix2pix_unet256", 8))},
+    "fashion_siglip": {
+        "main": Reduced(of=small_sketch.siglip, tensors={"image": ("N", 3, 32, 32), "embedding": ("N", 128)})
+    },
+    "fashion_clip": {
+        "main": Reduced(of=small_sketch.clip, tensors={"image": ("N", 3, 64, 64), "embedding": ("N", 64)})
+    },
+}
 """model -> engine -> its small network; models that are not here run as they are."""
 
 
@@ -73,12 +248,13 @@ def open_small(model_id: str, name: str, spec: EngineSpec, folder: Path) -> Engi
 
 
 def small_spec(model_id: str, name: str, spec: EngineSpec) -> EngineSpec:
-    shapes = REDUCED[model_id][name].tensors
+    row = REDUCED[model_id][name]
+    shapes = row.tensors
     inputs, outputs = (
         tuple(replace(tensor, shape=shapes.get(tensor.name, tensor.shape)) for tensor in tensors)
         for tensors in (spec.inputs, spec.outputs)
     )
-    return replace(spec, inputs=inputs, outputs=outputs)
+    return replace(spec, inputs=inputs, outputs=outputs, sizes={**spec.sizes, **row.sizes})
 
 
 def small_part(model_id: str, name: str, spec: EngineSpec) -> Module:
