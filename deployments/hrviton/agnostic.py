@@ -60,11 +60,24 @@ def agnostic_labels(labels: LabelMap, joints: Joints) -> LabelMap:
 def agnostic_image(image: RGBImage, labels: LabelMap, joints: Joints) -> RGBImage:
     """Paint trunk, neck and arms grey; hands, head and everything below the trunk stay.
 
-    image:  uint8 [H, W, 3] RGB; labels: uint8 [H, W], 20 classes
-    raises: CannotFit where a shoulder or a hip is not seen
+    image: uint8 [H, W, 3] RGB; the rest as of `covered`
     """
+    return RGBImage(np.where(covered(labels, joints)[..., None], np.uint8(GREY), image))
+
+
+def check(joints: Joints) -> None:
+    """raises: CannotFit where a shoulder or a hip is not seen"""
     if not _seen(joints, RIGHT_SHOULDER, LEFT_SHOULDER, RIGHT_HIP, LEFT_HIP):
         raise CannotFit("expected both shoulders and both hips in the photo, got a pose that lacks one of them")
+
+
+def covered(labels: LabelMap, joints: Joints) -> NDArray[np.bool_]:
+    """Where the picture is painted grey, [H, W].
+
+    labels: uint8 [H, W], 20 classes
+    raises: CannotFit where a shoulder or a hip is not seen
+    """
+    check(joints)
     joints = square_hips(joints)
     unit = int(_apart(joints, RIGHT_SHOULDER, LEFT_SHOULDER) / 16) + 1
     canvas, draw = _canvas(labels)
@@ -73,7 +86,7 @@ def agnostic_image(image: RGBImage, labels: LabelMap, joints: Joints) -> RGBImag
     for name, chain in ARMS.items():
         _arm(draw, joints, chain, unit)
         kept |= _chosen(labels, name) & ~_drawn(_sleeve(labels, joints, chain, unit))
-    return RGBImage(np.where((_drawn(canvas) & ~kept)[..., None], np.uint8(GREY), image))
+    return _drawn(canvas) & ~kept
 
 
 def square_hips(joints: Joints) -> Joints:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deployments.hrviton.agnostic import Joints, agnostic_image, agnostic_labels
+from deployments.hrviton.agnostic import Joints, agnostic_labels
 from deployments.hrviton.labels import PAINTED, SEEN, one_hot, painted, seen
 from modiste.image import LabelMap, Mask, RGBImage
 
@@ -28,15 +28,13 @@ UNDER: Final = [list(SEEN).index(name) for name in ("background", "upper", "bott
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A person and a garment, ready.
+    """A body and a garment, ready.
 
-    agnostic:     the person without the old garment
     dense_pose:   the coloured parts of the body, black elsewhere
     labels:       uint8 [H, W], 13 classes, without the old garment
     garment_mask: float32 [1, H, W], 0 or 1
     """
 
-    agnostic: Array
     dense_pose: Array
     labels: LabelMap
     garment: Array
@@ -45,7 +43,6 @@ class Prepared:
 
 def prepare(
     *,
-    image: RGBImage,
     labels: LabelMap,
     joints: Joints,
     dense_pose: RGBImage,
@@ -55,40 +52,45 @@ def prepare(
 ) -> Prepared:
     """Forget the old garment, at full size, then bring everything to the networks' size and range.
 
-    image, dense_pose: uint8 [1024, 768, 3] RGB, labels: uint8 [1024, 768], 20 classes, joints: in their pixels
-    garment:           uint8 [1024, 768, 3] RGB on a light background; garment_mask: 255 = garment
-    raises:            CannotFit where the pose lacks a shoulder or a hip
+    dense_pose:   uint8 [1024, 768, 3] RGB; labels: uint8 [1024, 768], 20 classes; joints: in their pixels
+    garment:      uint8 [1024, 768, 3] RGB on a light background; garment_mask: 255 = garment
     """
-    smooth, sharp = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
-    bare = agnostic_image(image, labels, joints)
-    forgotten = agnostic_labels(labels, joints)
+    sharp = Image.Resampling.NEAREST
     inside = resized(garment_mask, width, sharp) >= 128
     return Prepared(
-        agnostic=normalised(resized(bare, width, smooth)),
-        dense_pose=normalised(resized(dense_pose, width, smooth)),
-        labels=seen(LabelMap(resized(forgotten, width, sharp))),
-        garment=normalised(resized(garment, width, smooth)),
+        dense_pose=shown(dense_pose, width),
+        labels=seen(LabelMap(resized(agnostic_labels(labels, joints), width, sharp))),
+        garment=shown(garment, width),
         garment_mask=inside.astype(np.float32)[None],
     )
 
 
-def condition_inputs(person: Prepared) -> tuple[Array, Array]:
-    """The condition generator's two inputs, [1, 4, 256, 192] and [1, 16, 256, 192]."""
+def condition_inputs(person: Prepared, size: tuple[int, int] = COARSE) -> tuple[Array, Array]:
+    """The condition generator's two inputs, [1, 4, h, w] and [1, 16, h, w]; size: h and w."""
     garment = np.concatenate(
-        [_coarse(person.garment, cv2.INTER_LINEAR), _coarse(person.garment_mask, cv2.INTER_NEAREST)]
+        [_coarse(person.garment, size, cv2.INTER_LINEAR), _coarse(person.garment_mask, size, cv2.INTER_NEAREST)]
     )
-    labels = cv2.resize(person.labels, COARSE[::-1], interpolation=cv2.INTER_NEAREST)
-    shown = np.concatenate([one_hot(LabelMap(labels), len(SEEN)), _coarse(person.dense_pose, cv2.INTER_LINEAR)])
-    return garment[None], shown[None]
+    labels = cv2.resize(person.labels, size[::-1], interpolation=cv2.INTER_NEAREST)
+    body = np.concatenate([one_hot(LabelMap(labels), len(SEEN)), _coarse(person.dense_pose, size, cv2.INTER_LINEAR)])
+    return garment[None], body[None]
 
 
-def generator_inputs(
-    person: Prepared, *, flow: Array, labels: Array, warped_mask: Array, occlusion: bool = True
-) -> tuple[Array, LabelMap]:
-    """The image generator's picture input [1, 9, H, W], and its label map [H, W], 7 classes, not yet one-hot.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """garment: where the flow puts it; shown: float32 [1, H, W], 0-1, how much of it nothing lies in front of
+
+    labels: uint8 [H, W], 7 classes
+    """
+
+    garment: Array
+    shown: Array
+    labels: LabelMap
+
+
+def fit(person: Prepared, *, flow: Array, labels: Array, warped_mask: Array) -> Fitted:
+    """Bend the garment, and keep it from what lies in front of it: arms, hair, face, legs.
 
     flow, labels, warped_mask: the condition generator's, [2, 128, 96], [13, 256, 192] and [1, 256, 192]
-    occlusion:                 keep the garment from what lies in front of it: arms, hair, face, legs
     """
     height, width = person.labels.shape
     planes = labels.copy()
@@ -96,11 +98,12 @@ def generator_inputs(
     blurred = np.stack([_blurred(cv2.resize(plane, (width, height))) for plane in planes])
     leading, peak = _leading(blurred)
     garment, inside = warped(np.concatenate([person.garment, person.garment_mask]), flow)
-    if occlusion:
-        inside = inside * _share(blurred - peak, UNDER)
-        garment = garment * inside + (1 - inside)
-    x = np.concatenate([person.agnostic, person.dense_pose, garment])
-    return x[None], painted(leading)
+    return Fitted(garment=garment, shown=inside * _share(blurred - peak, UNDER), labels=painted(leading))
+
+
+def generator_picture(agnostic: Array, dense_pose: Array, garment: Array, inside: Array) -> Array:
+    """The image generator's picture input [1, 9, H, W]; the garment lies on white."""
+    return np.concatenate([agnostic, dense_pose, garment * inside + (1 - inside)])[None]
 
 
 def generator_labels(labels: LabelMap) -> Array:
@@ -129,6 +132,11 @@ def warped(layers: Array, flow: Array) -> tuple[Array, Array]:
     return planes[:-1], planes[-1:]
 
 
+def shown(image: RGBImage, width: int) -> Array:
+    """A picture as the networks are shown it, [3, H, W]."""
+    return normalised(resized(image, width, Image.Resampling.BILINEAR))
+
+
 def normalised(image: NDArray[np.uint8]) -> Array:
     """uint8 [H, W, 3] -> float32 [3, H, W], -1 to 1."""
     half = np.float32(0.5)
@@ -143,8 +151,8 @@ def resized(image: NDArray[np.uint8], width: int, method: Image.Resampling) -> N
     return np.asarray(Image.fromarray(image).resize((width, height), method))
 
 
-def _coarse(planes: Array, method: int) -> Array:
-    return np.stack([cv2.resize(plane, COARSE[::-1], interpolation=method) for plane in planes])
+def _coarse(planes: Array, size: tuple[int, int], method: int) -> Array:
+    return np.stack([cv2.resize(plane, size[::-1], interpolation=method) for plane in planes])
 
 
 def _blurred(plane: Array) -> Array:

@@ -6,6 +6,7 @@ replaced as its loader does). Differences: inference only; the pyramid of the po
 made; the generator's noise is an input.
 """
 
+import copy
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -187,6 +188,18 @@ def _condition_outputs(
     return found | {"segmap": labels, "warped_cloth": garment[:, :-1], "warped_mask": garment[:, -1:]}
 
 
+class Conditions(nn.Module):
+    """Without the garment at the size of the labels, which is bent again at the picture's."""
+
+    def __init__(self, net: ConditionGenerator) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, garment: Tensor, person: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        flow, labels, _, mask = self.net(garment, person)
+        return flow, labels, mask
+
+
 CONDITIONS = Network(
     paper=(
         "High-Resolution Virtual Try-On with Misalignment and Occlusion-Handled Conditions, ECCV 2022, arXiv:2206.14180"
@@ -195,6 +208,7 @@ CONDITIONS = Network(
     knows=_knows_conditions,
     build=_build_conditions,
     outputs=_condition_outputs,
+    parts={"": lambda net, _: Conditions(net)},
 )
 
 
@@ -213,8 +227,20 @@ class SpectralConvolution(nn.Module):
         self.register_buffer("weight_v", torch.zeros(inside * side * side))
 
     def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight(), self.bias, padding=self.padding)
+
+    def weight(self) -> Tensor:
         largest = torch.dot(self.weight_u, torch.mv(self.weight_orig.flatten(1), self.weight_v))
-        return F.conv2d(x, self.weight_orig / largest, self.bias, padding=self.padding)
+        return self.weight_orig / largest
+
+    def plain(self) -> nn.Conv2d:
+        outside, inside, side, _ = self.weight_orig.shape
+        layer = nn.Conv2d(inside, outside, side, padding=self.padding, bias=self.bias is not None)
+        with torch.no_grad():
+            layer.weight.copy_(self.weight())
+            if self.bias is not None:
+                layer.bias.copy_(self.bias)
+        return layer
 
 
 class ConditionalNorm(nn.Module):
@@ -360,6 +386,16 @@ def _generator_outputs(
     return {"image": net(feeds["x"], feeds["seg"])}
 
 
+def with_plain_weights(net: ImageGenerator, _: Mapping[str, Any]) -> ImageGenerator:
+    """A copy whose convolutions have their weights divided already."""
+    plain = copy.deepcopy(net)
+    for block in plain.children():
+        for name, layer in block.named_children():
+            if isinstance(layer, SpectralConvolution):
+                setattr(block, name, layer.plain())
+    return plain
+
+
 GENERATOR = Network(
     paper=(
         "High-Resolution Virtual Try-On with Misalignment and Occlusion-Handled Conditions, ECCV 2022, arXiv:2206.14180"
@@ -368,6 +404,7 @@ GENERATOR = Network(
     knows=_knows_generator,
     build=_build_generator,
     outputs=_generator_outputs,
+    parts={"": with_plain_weights},
     tolerance=1e-4,
 )
 """Weights that differ in their last bit alone already move the reference's own picture by 6e-6."""

@@ -14,10 +14,11 @@ from deployments.hrviton.conditions import (
     UPPER,
     Prepared,
     condition_inputs,
-    generator_inputs,
-    normalised,
+    fit,
+    generator_picture,
     prepare,
     resized,
+    shown,
 )
 from deployments.hrviton.labels import SEEN, one_hot, seen
 from deployments.networks import Procedure
@@ -61,22 +62,24 @@ def _cases(kit: Iterable[str]) -> list[str]:
     return [name.rpartition("/")[0] for name in kit if name.endswith("/pose")]
 
 
-def _prepared(kit: Arrays) -> Prepared:
-    return prepare(
-        image=_picture(kit["image_seed"]),
-        labels=LabelMap(kit["parse"]),
-        joints=kit["pose"],
+def _prepared(kit: Arrays) -> tuple[Prepared, NDArray[np.float32]]:
+    """And the agnostic picture."""
+    labels, joints, width = LabelMap(kit["parse"]), kit["pose"], int(kit["agnostic@shape"][2])
+    ready = prepare(
+        labels=labels,
+        joints=joints,
         dense_pose=_picture(kit["densepose_seed"]),
         garment=_picture(kit["cloth_seed"]),
         garment_mask=Mask(kit["cloth_mask_src"]),
-        width=int(kit["agnostic@shape"][2]),
+        width=width,
     )
+    return ready, shown(agnostic_image(_picture(kit["image_seed"]), labels, joints), width)
 
 
 def _reproduce_preparation(kit: Arrays) -> Mapping[str, float]:
-    ready = _prepared(kit)
+    ready, agnostic = _prepared(kit)
     width = ready.labels.shape[1]
-    image = normalised(resized(_picture(kit["image_seed"]), width, Image.Resampling.BILINEAR))
+    image = shown(_picture(kit["image_seed"]), width)
     parsed = seen(LabelMap(resized(kit["parse"], width, Image.Resampling.NEAREST)))
     planes = one_hot(parsed, len(SEEN))
     worn = planes[UPPER]
@@ -89,7 +92,7 @@ def _reproduce_preparation(kit: Arrays) -> Mapping[str, float]:
         "cloth_mask": ready.garment_mask[0],
     }
     sampled = {
-        "agnostic": ready.agnostic,
+        "agnostic": agnostic,
         "densepose": ready.dense_pose,
         "cloth": ready.garment,
         "parse_cloth": image * worn + (1 - worn),
@@ -99,19 +102,19 @@ def _reproduce_preparation(kit: Arrays) -> Mapping[str, float]:
 
 
 def _reproduce_conditions(kit: Arrays) -> Mapping[str, float]:
-    ready = _prepared(kit)
-    garment, shown = condition_inputs(ready)
-    sampled = {"input1": garment, "input2": shown}
-    for name, occlusion in (("gen_x_noocc", False), ("gen_x_occ", True)):
-        sampled[name], labels = generator_inputs(
-            ready,
-            flow=np.ascontiguousarray(kit["flow"][0].transpose(2, 0, 1)),
-            labels=_blocks(kit["segmap_blocks"][0]),
-            warped_mask=_blocks(kit["warped_mask_blocks"][0]),
-            occlusion=occlusion,
-        )
+    ready, agnostic = _prepared(kit)
+    garment, body = condition_inputs(ready)
+    fitted = fit(
+        ready,
+        flow=np.ascontiguousarray(kit["flow"][0].transpose(2, 0, 1)),
+        labels=_blocks(kit["segmap_blocks"][0]),
+        warped_mask=_blocks(kit["warped_mask_blocks"][0]),
+    )
+    sampled = {"input1": garment, "input2": body}
+    for name, inside in (("gen_x_noocc", np.ones_like(fitted.shown)), ("gen_x_occ", fitted.shown)):
+        sampled[name] = generator_picture(agnostic, ready.dense_pose, fitted.garment, inside)
     asked = {name: array for name, array in kit.items() if name.partition("@")[0] in sampled}
-    return {"gen_seg_index": _difference(labels[None], kit["gen_seg_index"])} | worst(asked, sampled)
+    return {"gen_seg_index": _difference(fitted.labels[None], kit["gen_seg_index"])} | worst(asked, sampled)
 
 
 def _blocks(coarse: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deployments.hrviton.agnostic import agnostic_image, agnostic_labels, square_hips
-from deployments.hrviton.conditions import Prepared, condition_inputs, generator_inputs, generator_labels, warped
+from deployments.hrviton.conditions import Prepared, condition_inputs, fit, generator_labels, generator_picture, warped
 from deployments.hrviton.labels import PARSED, SEEN, painted, seen
 from modiste.errors import CannotFit
 from modiste.image import LabelMap, RGBImage
@@ -103,7 +103,6 @@ def test_a_flow_moves_the_garment_by_its_own_pixels() -> None:
 def ready() -> Prepared:
     rng = np.random.default_rng(1)
     return Prepared(
-        agnostic=rng.random((3, *SIZE), dtype=np.float32),
         dense_pose=rng.random((3, *SIZE), dtype=np.float32),
         labels=seen(parsed()),
         garment=np.full((3, *SIZE), -0.5, np.float32),
@@ -116,25 +115,27 @@ def test_what_lies_in_front_hides_the_garment() -> None:
     labels[list(SEEN).index("upper"), :, :96] = 20
     labels[list(SEEN).index("left_arm"), :, 96:] = 20
     flow, mask = np.zeros((2, 128, 96), np.float32), np.ones((1, 256, 192), np.float32)
-    x, parts = generator_inputs(ready(), flow=flow, labels=labels, warped_mask=mask)
+    person = ready()
+    fitted = fit(person, flow=flow, labels=labels, warped_mask=mask)
+    x = generator_picture(np.zeros((3, *SIZE), np.float32), person.dense_pose, fitted.garment, fitted.shown)
+    assert x.shape == (1, 9, *SIZE)
     assert np.allclose(x[0, 6:, 500, 100], -0.5, atol=1e-5)
     assert np.allclose(x[0, 6:, 500, 700], 1, atol=1e-5)
-    shown, _ = generator_inputs(ready(), flow=flow, labels=labels, warped_mask=mask, occlusion=False)
-    assert np.allclose(shown[0, 6:, 500, 700], -0.5)
-    assert generator_labels(parts)[0, :, 500, [100, 700]].argmax(axis=1).tolist() == [2, 4]
+    assert np.allclose(fitted.garment[:, 500, 700], -0.5)
+    assert generator_labels(fitted.labels)[0, :, 500, [100, 700]].argmax(axis=1).tolist() == [2, 4]
 
 
 def test_where_the_garment_is_not_no_garment_is_painted() -> None:
     labels = np.zeros((13, 256, 192), np.float32)
     labels[list(SEEN).index("upper")] = 20
     labels[list(SEEN).index("hair")] = 1
-    _, parts = generator_inputs(
+    fitted = fit(
         ready(),
         flow=np.zeros((2, 128, 96), np.float32),
         labels=labels,
         warped_mask=np.zeros((1, 256, 192), np.float32),
     )
-    assert (parts == 3).all()
+    assert (fitted.labels == 3).all()
 
 
 def test_the_condition_generator_is_fed_both_halves() -> None:

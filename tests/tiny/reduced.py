@@ -141,13 +141,17 @@ REDUCED: Mapping[str, Mapping[str, Reduced]] = {
             tensors={**square(96, image=3), **square(24, logits=18)},
         )
     },
-    "densepose": small_bodies.by_engine(
-        lambda sizes, tensors: Reduced(
+    "densepose": dict.fromkeys(
+        ("forward", "classify", "surface"),
+        Reduced(
             of=small_bodies.narrowed("densepose_r50_fpn_s1x", without=r"\.res4\.[2-5]\."),
             rules=small_bodies.DENSEPOSE_RULES,
-            tensors=tensors,
-            sizes=sizes,
-        )
+            tensors={f"p{level}": ("N", 32, f"H{2**level}", f"W{2**level}") for level in range(2, 6)},
+            sizes={
+                **{"H": 96, "W": 128, "R": 5},
+                **{f"{side}{2**level}": n // 2**level for level in range(2, 6) for side, n in (("H", 96), ("W", 128))},
+            },
+        ),
     ),
     "u2net_published": {
         "main": Reduced(
