@@ -1,5 +1,6 @@
 """Lines one pixel wide."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,3 +44,13 @@ def thin(lines: NDArray[np.bool_]) -> NDArray[np.bool_]:
                 inner[gone] = 0
                 changed = True
     return left[1:-1, 1:-1] > 0
+
+
+def enlarge(lines: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    """Lines found on a smaller picture, one pixel wide at full size.
+
+    lines:   bool [h, w], one pixel wide
+    returns: bool [height, width]
+    """
+    large = cv2.resize(lines.astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
+    return thin(large > 0)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
@@ -71,6 +71,15 @@ def _depth(shapes: Shapes, tower: str) -> int:
     return sum(key.startswith(f"{tower}.encoder.layers.") and key.endswith("layer_norm1.weight") for key in shapes)
 
 
+class PictureTower(nn.Module):
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.vision_model, self.visual_projection = net.vision_model, net.visual_projection
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return embed_picture(self, picture)
+
+
 def embed_picture(net: Any, picture: Tensor) -> Tensor:
     """[N, 3, H, H] RGB, normalised as CLIP wants it -> [N, D], of any length."""
     return net.visual_projection(net.vision_model(pixel_values=picture).pooler_output)
@@ -94,4 +103,5 @@ FASHION_CLIP = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={"picture": lambda net, beside: PictureTower(net)},
 )

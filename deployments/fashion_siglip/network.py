@@ -125,4 +125,5 @@ FASHION_SIGLIP = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={"picture": lambda net, beside: net.visual.trunk},
 )

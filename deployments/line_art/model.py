@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from compile.engine import Tensors
 from deployments.roles import EdgeDetection
 from modiste.image import Mask, RGBImage
-from modiste.lines import thin
+from modiste.lines import enlarge, thin
 from modiste.spec import ModelSpec, Resources
 
 WORKING = 768
@@ -41,9 +41,9 @@ class LineArt(EdgeDetection):
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = cv2.bilateralFilter(cv2.resize(x, size, interpolation=cv2.INTER_AREA), 7, 25, 3)
         lines = thin(_without_specks(_dark_sides(small)))
-        if scale == 1.0:
-            return Mask(np.where(lines, 255, 0).astype(np.uint8))
-        return _redrawn(lines, height, width)
+        if scale != 1.0:
+            lines = enlarge(lines, height, width)
+        return Mask(np.where(lines, 255, 0).astype(np.uint8))
 
 
 def _dark_sides(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -62,9 +62,3 @@ def _without_specks(lines: NDArray[np.bool_]) -> NDArray[np.bool_]:
     kept = extent >= SHORTEST * max(lines.shape)
     kept[0] = False
     return np.asarray(kept[labels])
-
-
-def _redrawn(lines: NDArray[np.bool_], height: int, width: int) -> Mask:
-    """Lines found on a smaller picture, one pixel wide at full size."""
-    large = cv2.resize(lines.astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
-    return Mask(np.where(thin(large > 0), 255, 0).astype(np.uint8))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from compile.kit import Arrays
 from deployments.networks import Procedure
 from modiste.image import RGBImage
+from modiste.sketch import NormalisedSketch
 
 POINTS = 350
 """Hints that a training picture carries; with fewer, white bleeds into the colours."""
@@ -61,6 +62,12 @@ def with_hints(drawing: RGBImage, picture: RGBImage, points: Points) -> NDArray[
     # Where squares overlap, numpy keeps what is assigned last, which is the later point's.
     painted[rows[inside], columns[inside]] = colours.repeat(inside.sum(1), axis=0)
     return np.asarray(painted / np.float32(127.5) - 1, np.float32)
+
+
+def as_input(sketch: NormalisedSketch) -> NDArray[np.float32]:
+    """The generator's input for a drawing whose lines and hints were told apart: [S, S, 3] float32, RGB, -1 to 1."""
+    lines = 1 - 2 * sketch.edges[..., None]
+    return np.asarray(np.where(sketch.hint_mask[..., None] > 0, sketch.hint_rgb, lines), np.float32)
 
 
 def _reproduce(arrays: Arrays) -> Mapping[str, float]:

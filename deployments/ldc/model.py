@@ -1,0 +1,44 @@
+"""LDC: edges by a light dense network, its depths fused by attention.
+
+Soria, Pomboza-Junez, Sappa, "LDC: Lightweight Dense CNN for Edge Detection", IEEE Access 2022,
+10.1109/ACCESS.2022.3186344.
+"""
+
+from compile.engine import Tensors
+from deployments.roles import EdgeDetection
+from modiste.edge_maps import edge_lines, edge_planes
+from modiste.image import Mask, RGBImage
+from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
+
+MEANS = (104.007, 116.669, 122.679)
+"""Of blue, green and red."""
+
+
+class LDC(EdgeDetection):
+    """The fused map alone, at 512 x 512 whatever the picture's shape; thinned to lines."""
+
+    spec = ModelSpec(
+        id="ldc",
+        role="EdgeDetection",
+        paper="Soria et al., LDC, IEEE Access 2022, 10.1109/ACCESS.2022.3186344",
+        licence="none stated; learnt from BIPED: non-commercial",
+        engines={
+            "main": EngineSpec(
+                weights="ldc_biped",
+                inputs=(
+                    TensorSpec(
+                        name="image", shape=("N", 3, 512, 512), range="0-255 minus the means", meaning="B, G, R"
+                    ),
+                ),
+                outputs=(TensorSpec(name="edges", shape=("N", 1, 512, 512), range="logits", meaning="fused map"),),
+            )
+        },
+        resources=Resources(gpu_memory_mb=600, cpus=1.0, max_replicas=2),
+    )
+
+    def preprocess(self, x: RGBImage) -> Tensors:
+        *_, height, width = self.engines["main"].spec.inputs[0].shape
+        return {"image": edge_planes(x, int(height), int(width), MEANS)}
+
+    def postprocess(self, outputs: Tensors, x: RGBImage) -> Mask:
+        return edge_lines(outputs["edges"][0, 0], *x.shape[:2])
