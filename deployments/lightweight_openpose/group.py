@@ -32,6 +32,8 @@ COMPLETING = 17
 
 PEAK, NEAR, ALONG, LIMB = 0.1, 6.0, 10, 0.05
 """Least peak; pixels between two peaks of a map; points looked up along a limb; least field at such a point."""
+CROWD = 150
+"""Most peaks of a map, the highest: pictures of noise have thousands."""
 SHARE, FEWEST, MEAN = 0.8, 3, 0.2
 """Points of a limb that must have a field; keypoints of a person, and their least mean score."""
 
@@ -65,6 +67,11 @@ def _peaks(heatmaps: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[
     around = (high[1:-1, 2:], high[1:-1, :-2], high[2:, 1:-1], high[:-2, 1:-1])
     is_peak = np.logical_and.reduce([middle > other for other in around])
     kinds, columns, rows = np.nonzero(is_peak.transpose(2, 1, 0))
+    heights = middle[rows, columns, kinds]
+    order = np.lexsort((-heights, kinds))
+    ranks = np.empty(len(kinds), np.intp)
+    ranks[order] = np.arange(len(kinds)) - np.searchsorted(kinds, kinds)
+    kinds, columns, rows = (of[ranks < CROWD] for of in (kinds, columns, rows))
     near = (
         (kinds[:, None] == kinds)
         & (np.hypot(columns[:, None] - columns, rows[:, None] - rows) < NEAR)
