@@ -1,6 +1,7 @@
 """A picture as PoseNet wants it, and PoseNet's people as OpenPose would have said them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -24,6 +25,35 @@ def prepare(picture: RGBImage, stride: int, zoom: float = 1.0) -> tuple[NDArray[
     resized = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
     scaled = np.asarray(resized, np.float32) * np.float32(2 / 255) - np.float32(1)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None]), np.array([height / size[1], width / size[0]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a picture lies in a square input. corner: (y, x) of its top left; back: (y, x) picture pixels per pixel."""
+
+    corner: Floats
+    back: Floats
+
+
+def placed(height: int, width: int, side: int) -> tuple[tuple[int, int], Placement]:
+    """Width and height of a picture in the middle of a square, as large as fits, and where it lies there."""
+    scale = side / max(height, width)
+    tall, wide = (max(1, round(edge * scale)) for edge in (height, width))
+    corner = np.array([(side - tall) // 2, (side - wide) // 2], np.float64)
+    return (wide, tall), Placement(corner=corner, back=np.array([height / tall, width / wide]))
+
+
+def squared(picture: RGBImage, side: int) -> NDArray[np.float32]:
+    """The network's input where all are of one size, [1, 3, side, side] RGB, -1 to 1; black around the picture.
+
+    side: a multiple of the stride and 1 more
+    """
+    size, placement = placed(picture.shape[0], picture.shape[1], side)
+    top, left = placement.corner.astype(int)
+    square = np.zeros((side, side, 3), np.float32)
+    square[top : top + size[1], left : left + size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+    scaled = square * np.float32(2 / 255) - np.float32(1)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
 
 
 _SOURCES = tuple((JOINT[name], NAMES.index(name)) for name in BODY_25 if name in NAMES)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from modiste.errors import NotFound, WeightsUnavailable
+from weights.convert import unet_lapa
 from weights.convert.checkpoints import State, read_checkpoint
 from weights.convert.keras_weights import read_keras
 from weights.convert.tfjs_weights import read_weights
@@ -26,9 +27,15 @@ NAMED = 8
 """Keys that an error lists of each kind."""
 
 
+_POSENET = re.compile(r"^MobilenetV1/(Conv2d_|(heatmap|offset|displacement_[bf]wd)_2/)")
+"""Of the variables that PoseNet's manifest lists, those in use; others are of heads for training and part segmentation,
+whose files nobody fetches."""
+
+
 def _posenet(path: Path, _shapes: Shapes) -> State:
     """manifest.json as PoseNet has it: variable -> file of raw float32, and shape; kernels turned as torch has them."""
-    listed: Mapping[str, Mapping[str, object]] = json.loads(path.read_text())
+    everything: Mapping[str, Mapping[str, object]] = json.loads(path.read_text())
+    listed = {name: variable for name, variable in everything.items() if _POSENET.match(name)}
     groups = [
         {
             "paths": [variable["filename"]],
@@ -159,7 +166,6 @@ OFFICIAL: Mapping[str, Official] = {
             (r"^MobilenetV1/Conv2d_(\d+)\.", r"features.conv\1.conv."),
             (r"^MobilenetV1/(heatmap|offset|displacement_fwd|displacement_bwd)_2\.", r"\1."),
         ),
-        leave=r"^MobilenetV1/",
     ),
     # assets/models/G.pth: flat.
     "psgan": FLAT,
@@ -181,7 +187,7 @@ OFFICIAL: Mapping[str, Official] = {
     # u2net.pth, u2netp.pth: flat.
     "u2net": FLAT,
     # model.h5, with layers numbered by a running count: by their order.
-    "unet_lapa": Official(formats={".h5": read_keras}),
+    "unet_lapa": Official(formats={".h5": read_keras}, shapes=unet_lapa.shapes),
 }
 
 
