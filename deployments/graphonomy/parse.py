@@ -33,16 +33,31 @@ def prepare(picture: RGBImage, scale: float = 1.0) -> NDArray[np.float32]:
     return np.stack((tensor, tensor[:, :, ::-1]))
 
 
-def labels(logits: Sequence[NDArray[np.float32]]) -> LabelMap:
+def fitted(height: int, width: int, longest: int) -> tuple[int, int]:
+    """Width and height of a picture whose longer side shall be no more than this; smaller ones stay as they are."""
+    scale = min(1.0, longest / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def labels(logits: Sequence[NDArray[np.float32]], size: tuple[int, int] | None = None) -> LabelMap:
     """The classes of every pixel.
 
-    logits: [2, 20, H, W] of the picture and its mirror image, for each scale; the first's size is the result's
+    logits: [2, 20, H, W] of the picture and its mirror image, for each scale
+    size:   (height, width) of the result; None = as the first's
     """
     height, width = logits[0].shape[2:]
     total = np.zeros(logits[0].shape[1:], np.float32)
     for straight, mirrored in logits:
         total += _along(_along((straight + mirrored[MIRRORED, :, ::-1]) / 2, 1, height), 2, width)
-    return LabelMap(total.argmax(0).astype(np.uint8))
+    if size is None or size == (height, width):
+        return LabelMap(total.argmax(0).astype(np.uint8))
+    # Class by class: all of them at a large picture's size would fill the memory.
+    best, largest = np.zeros(size, np.uint8), np.full(size, -np.inf, np.float32)
+    for number in range(len(total)):
+        (enlarged,) = _along(_along(total[number : number + 1], 1, size[0]), 2, size[1])
+        best[enlarged > largest] = number
+        np.maximum(largest, enlarged, out=largest)
+    return LabelMap(best)
 
 
 def _along(maps: NDArray[np.float32], axis: int, size: int) -> NDArray[np.float32]:
