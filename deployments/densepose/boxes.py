@@ -42,21 +42,36 @@ class People:
     scores: Floats
 
 
-def prepare(picture: RGBImage) -> tuple[Floats, tuple[int, int], Floats]:
-    """The network's input: [1, 3, H, W] BGR less its mean, padded with 0 at the right and below to multiples of 32.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """size: (height, width) of the picture in the input, padded: of the input; back: [4], what boxes of the input are
+    multiplied by to lie in the picture."""
 
-    returns: the input; the size (height, width) of the picture in it; [4] what its boxes are multiplied by to lie in
-             the picture
-    """
-    height, width = picture.shape[:2]
-    scale = min(SHORT / min(height, width), LONG / max(height, width))
-    size = int(height * scale + 0.5), int(width * scale + 0.5)
+    size: tuple[int, int]
+    padded: tuple[int, int]
+    back: Floats
+
+
+def placed(height: int, width: int, short: int = SHORT) -> Placement:
+    """Where a picture lies in the input. short: pixels of the shorter side; the longer's limit follows"""
+    scale = min(short / min(height, width), short * LONG / SHORT / max(height, width))
+    tall, wide = (max(1, int(side * scale + 0.5)) for side in (height, width))
+    return Placement(
+        size=(tall, wide),
+        padded=(-(-tall // MULTIPLE) * MULTIPLE, -(-wide // MULTIPLE) * MULTIPLE),
+        back=np.array((width / wide, height / tall) * 2, np.float32),
+    )
+
+
+def prepare(picture: RGBImage, short: int = SHORT) -> Floats:
+    """The network's input: [1, 3, H, W] BGR less its mean, padded with 0 at the right and below to multiples of 32."""
+    where = placed(picture.shape[0], picture.shape[1], short)
+    height, width = where.size
     # Pillow's filter widens where pictures shrink, as in training; OpenCV's would leave pixels out.
-    resized = np.asarray(Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    padded = [-(-side // MULTIPLE) * MULTIPLE for side in size]
-    tensor = np.zeros((1, 3, *padded), np.float32)
-    tensor[0, :, : size[0], : size[1]] = (resized[:, :, ::-1] - np.array(MEAN_BGR, np.float32)).transpose(2, 0, 1)
-    return tensor, size, np.array((width / size[1], height / size[0]) * 2, np.float32)
+    resized = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+    tensor = np.zeros((1, 3, *where.padded), np.float32)
+    tensor[0, :, :height, :width] = (resized[:, :, ::-1] - np.array(MEAN_BGR, np.float32)).transpose(2, 0, 1)
+    return tensor
 
 
 @lru_cache(maxsize=16)

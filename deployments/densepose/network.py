@@ -331,7 +331,7 @@ def pooled(levels: Pyramid, boxes: Tensor, image: Tensor, side: int) -> Tensor:
 
 def _level(boxes: Tensor, levels: int) -> Tensor:
     """Boxes of 224 pixels' side belong to the third level, of half or double the side to those beside it."""
-    side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
+    side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=0).sqrt()
     return (2 + torch.log2(side / 224 + 1e-8)).floor().clamp(0, levels - 1).long()
 
 
@@ -391,6 +391,34 @@ def _outputs(net: DensePose, feeds: Mapping[str, Tensor], arch: Mapping[str, Any
     return outputs | dict(zip(("coarse_segm", "fine_segm", "u", "v"), surface, strict=True))
 
 
+class Classify(nn.Module):
+    """`DensePose.classify` for as many boxes in each picture."""
+
+    def __init__(self, net: DensePose) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, p2: Tensor, p3: Tensor, p4: Tensor, p5: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """boxes: [N, R, 4]; returns [N, R, 2] and [N, R, 4]."""
+        count, most = boxes.shape[0], boxes.shape[1]
+        image = torch.arange(count, device=boxes.device).unsqueeze(1).expand(count, most).reshape(-1)
+        logits, deltas = self.net.classify((p2, p3, p4, p5), boxes.reshape(-1, 4), image)
+        return logits.view(count, most, -1), deltas.view(count, most, -1)
+
+
+class Body(nn.Module):
+    """`DensePose.surface` of one box in each picture."""
+
+    def __init__(self, net: DensePose) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, p2: Tensor, p3: Tensor, p4: Tensor, p5: Tensor, box: Tensor) -> tuple[Tensor, ...]:
+        """box: [N, 4]; returns as `DensePose.surface` does, R = N."""
+        image = torch.arange(box.shape[0], device=box.device)
+        return self.net.surface((p2, p3, p4, p5), box, image)
+
+
 R_50_FPN = Network(
     paper=(
         "DensePose: Dense Human Pose Estimation in the Wild, CVPR 2018, arXiv:1802.00434; Panoptic "
@@ -400,4 +428,9 @@ R_50_FPN = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={
+        "forward": lambda net, beside: net,
+        "classify": lambda net, beside: Classify(net),
+        "surface": lambda net, beside: Body(net),
+    },
 )

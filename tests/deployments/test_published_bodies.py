@@ -128,15 +128,16 @@ def test_densepose_people_do_not_overlap_and_the_best_stay() -> None:
 
 
 def test_the_anchor_that_is_sure_becomes_a_proposal_moved_by_its_delta() -> None:
-    tensor, size, back = boxes.prepare(RGBImage(np.zeros((200, 300, 3), np.uint8)))
-    assert tensor.shape == (1, 3, 800, 1216) and size == (800, 1200) and np.allclose(back, 0.25)
+    tensor, where = boxes.prepare(RGBImage(np.zeros((200, 300, 3), np.uint8))), boxes.placed(200, 300)
+    assert tensor.shape == (1, 3, *where.padded) == (1, 3, 800, 1216)
+    assert where.size == (800, 1200) and np.allclose(where.back, 0.25)
     assert np.abs(tensor[0, :, :, 1200:]).max() == 0
     padded = (tensor.shape[2], tensor.shape[3])
     every = np.concatenate(boxes.anchors(*padded))
     logits, deltas = np.full(len(every), -9, np.float32), np.zeros((len(every), 4), np.float32)
     (sure,) = np.flatnonzero((np.abs(every - (400 - 64, 400 - 64, 400 + 64, 400 + 64)) < 1e-3).all(1))
     logits[sure], deltas[sure] = 9, (0.25, -0.25, np.log(2), 0)
-    first = boxes.proposals(logits, deltas, padded, size)[0]
+    first = boxes.proposals(logits, deltas, padded, where.size)[0]
     assert np.abs(first - (432 - 128, 368 - 64, 432 + 128, 368 + 64)).max() < 1e-3
 
 
