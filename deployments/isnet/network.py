@@ -60,7 +60,9 @@ class Stage(nn.Module):
             levels.append(self.get_submodule(f"rebnconv{level}")(pooled))
         y = levels.pop()
         for level in range(self.depth - 1, 0, -1):
-            y = torch.cat((enlarge(y, levels[-1]), levels.pop()), 1)
+            # The two deepest are of one size, and so are all where nothing pools.
+            same = self.dilated or level == self.depth - 1
+            y = torch.cat((y if same else enlarge(y, levels[-1]), levels.pop()), 1)
             y = self.get_submodule(f"rebnconv{level}d")(y)
         return y + x
 
@@ -103,8 +105,6 @@ def pool(x: Tensor) -> Tensor:
 
 def enlarge(x: Tensor, like: Tensor) -> Tensor:
     """x at the height and width of `like`."""
-    if x.shape[2:] == like.shape[2:]:
-        return x
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
