@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from compile.kit import Shapes
 from compile.torch_vision import make_importable
@@ -69,6 +69,17 @@ def _outputs(net: Module, feeds: Mapping[str, Tensor], arch: Mapping[str, Any]) 
     return {"logits": net(feeds["image"])}
 
 
+class Probability(nn.Module):
+    def __init__(self, net: Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image: [N, 3, H, W] RGB, ImageNet's mean and deviation, H and W multiples of 32; returns [N, 1, H, W]."""
+        probability: Tensor = self.net(image).sigmoid()
+        return probability
+
+
 CLOTH_UNET = Network(
     paper=(
         "U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015, arXiv:1505.04597; "
@@ -79,4 +90,5 @@ CLOTH_UNET = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={"": lambda net, beside: Probability(net)},
 )
