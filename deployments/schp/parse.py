@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from modiste.image import LabelMap, RGBImage
+from modiste.image import Keypoints, LabelMap, RGBImage
+from modiste.labels import JOINT, Clothes
 
 LIP, ATR = 473, 512
 """Side of the network's input, pixels, by the data that it learnt from; Pascal's as ATR's."""
@@ -24,6 +25,10 @@ ATR_NAMES = (
 )  # fmt: skip
 ATR_TO_CIHP = np.array((0, 1, 2, 4, 5, 12, 9, 6, 0, 18, 19, 13, 16, 17, 14, 15, 0, 11), np.uint8)
 """Belts and bags become background, as CIHP has none."""
+LIP_TO_CIHP = np.where(np.arange(20) == LIP_NAMES.index("jumpsuit"), Clothes.DRESS, np.arange(20)).astype(np.uint8)
+"""A jumpsuit is a dress: one garment from the shoulders to the legs."""
+CHIN = 0.45
+"""Where the chin is on the way from the nose to the neck, which is between the shoulders."""
 
 
 def prepare(picture: RGBImage, side: int) -> NDArray[np.float32]:
@@ -51,6 +56,24 @@ def labels(logits: NDArray[np.float32], side: int, height: int, width: int) -> L
         best[enlarged > largest] = number
         np.maximum(largest, enlarged, out=largest)
     return LabelMap(best)
+
+
+def with_neck(clothes: LabelMap, keypoints: Keypoints) -> LabelMap:
+    """CIHP's trunk skin, where the network has no class for it and counts it to the face: all of that below the chin.
+
+    clothes:   [H, W] in CIHP's classes
+    keypoints: BODY_25; where the nose or the neck was not seen, everything stays as it is
+    """
+    nose, neck = keypoints[JOINT["nose"]], keypoints[JOINT["neck"]]
+    way = (neck - nose)[:2]
+    if not (nose[2] > 0 and neck[2] > 0 and way.any()):
+        return clothes
+    rows, columns = np.nonzero(clothes == Clothes.FACE)
+    along = ((np.stack([columns, rows], axis=1) - nose[:2]) @ way) / float(way @ way)
+    below = along > CHIN
+    found = clothes.copy()
+    found[rows[below], columns[below]] = Clothes.TORSO_SKIN
+    return LabelMap(found)
 
 
 def _placement(height: int, width: int, side: int) -> tuple[float, float, float]:
