@@ -55,13 +55,16 @@ class U2Net(Matting):
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:
-        small = cv2.resize(x, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        (fed,) = self.engines["main"].spec.inputs
+        _, _, height, width = fed.shape
+        small = cv2.resize(x, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
         # As in training: divided by the picture's own maximum, not by 255.
         scaled = (small / max(float(small.max()), 1.0) - MEAN) / DEVIATION
-        return {"input.1": np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)}
+        return {fed.name: np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)}
 
     def postprocess(self, outputs: Tensors, x: RGBImage) -> Mask:
-        saliency: Map = outputs["1959"][0, 0]
+        (told,) = self.engines["main"].spec.outputs
+        saliency: Map = outputs[told.name][0, 0]
         low, high = float(saliency.min()), float(saliency.max())
         if high - low < FAINTEST:
             return Mask(np.zeros(x.shape[:2], np.uint8))

@@ -60,7 +60,9 @@ class Stage(nn.Module):
             levels.append(self.get_submodule(f"rebnconv{level}")(pooled))
         y = levels.pop()
         for level in range(self.depth - 1, 0, -1):
-            y = torch.cat((enlarge(y, levels[-1]), levels.pop()), 1)
+            # The two deepest are of one size, and so are all where nothing pools.
+            same = self.dilated or level == self.depth - 1
+            y = torch.cat((y if same else enlarge(y, levels[-1]), levels.pop()), 1)
             y = self.get_submodule(f"rebnconv{level}d")(y)
         return y + x
 
@@ -87,7 +89,7 @@ class U2Net(nn.Module):
         sides = []
         for number, features in enumerate(self.features(x), 1):
             side = self.get_submodule(f"side{number}")(features)
-            sides.append(enlarge(side, x))
+            sides.append(side if number == 1 else enlarge(side, x))
         found = [self.outconv(torch.cat(sides, 1)), *sides]
         return found if self.classes > 1 else [torch.sigmoid(one) for one in found]
 
@@ -103,14 +105,24 @@ class U2Net(nn.Module):
         return found
 
 
+class AnyGarment(nn.Module):
+    """Whatever is no background."""
+
+    def __init__(self, net: U2Net) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: as the network's; returns [N, 1, H, W], the probabilities of all garment classes together."""
+        return self.net(x).softmax(1)[:, 1:].sum(1, keepdim=True)
+
+
 def pool(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 2, stride=2, ceil_mode=True)
 
 
 def enlarge(x: Tensor, like: Tensor) -> Tensor:
     """x at the height and width of `like`."""
-    if x.shape[2:] == like.shape[2:]:
-        return x
     return F.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 
@@ -158,5 +170,6 @@ GARMENTS = Network(
     knows=lambda shapes: _is_u2net(shapes) and shapes["outconv.weight"][0] > 1,
     build=_build,
     outputs=_outputs,
+    parts={"": lambda net, beside: AnyGarment(net)},
 )
 """The garment parser: background, upper body, lower body, full body; its maps are logits."""
