@@ -25,9 +25,9 @@ def test_an_engine_gives_what_its_network_gives(model_id: str, engine: str, grap
     spec = model_class(model_id).spec.engines[engine]
     opened = open_small(model_id, engine, spec, graphs)
     generator = np.random.default_rng(0)
-    sizes = {"N": 2, **spec.sizes}
-    feeds = {}
-    for tensor in small_spec(model_id, engine, spec).inputs:
+    small, feeds = small_spec(model_id, engine, spec), {}
+    sizes = {"N": 2, **small.sizes}
+    for tensor in small.inputs:
         shape = [sizes[side] if isinstance(side, str) else side for side in tensor.shape]
         if tensor.dtype == "float32":
             feeds[tensor.name] = generator.uniform(-1, 1, shape).astype(np.float32)

@@ -13,6 +13,7 @@ import openvino as ov
 import small_bodies
 import small_faces
 import small_sketch
+import small_swaps
 import small_tryon
 from numpy.typing import NDArray
 
@@ -73,6 +74,23 @@ GPEN_RULES = (
     (r"modulation\.bias$", "gain"),
     (r"noise\.weight$", "one:0.1"),
     (r"\.weight$|generator\.input\.input$", "normal:1"),
+)
+
+STYLEGAN2_RULES = (
+    (r"resample_filter$|kernel$", "skip"),
+    (r"^(mapping\.fc|style\.)\d+\.weight$", "normal:100"),
+    (r"^(mapping\.fc|style\.)\d+\.bias$", "normal:5"),
+    (r"(affine|modulation)\.bias$", "gain"),
+    (r"noise_strength$|noise\.weight$", "normal:0.1"),
+    (r"noise_const$|^noises\.", "normal:1"),
+    (r"(affine|modulation|conv|conv0|conv1|torgb)\.weight$|\.const$|^input\.input$", "normal:1"),
+)
+AEI_RULES = (
+    (r"fc[12_]+\.weight$|up1\.weight$", "normal:1"),
+    (r"AADBlk8\.(conv[12]|add_blocks\.[25])\.weight$", "matrix:0.15"),
+    (r"AADBlk8\.(conv3|last_add_block\.2)\.weight$", "matrix:0.7"),
+    (r"AADBlk\d\.(conv[12]|add_blocks\.[25])\.weight$", "matrix:0.3"),
+    (r"AADBlk\d\.(conv3|last_add_block\.2)\.weight$", "matrix:1.4"),
 )
 
 REDUCED: Mapping[str, Mapping[str, Reduced]] = {
@@ -222,6 +240,59 @@ REDUCED: Mapping[str, Mapping[str, Reduced]] = {
     "fashion_clip": {
         "main": Reduced(of=small_sketch.clip, tensors={"image": ("N", 3, 64, 64), "embedding": ("N", 64)})
     },
+    "stylegan2_ada": {
+        "mapping": Reduced(of=small_swaps.stylegan2_ada, rules=STYLEGAN2_RULES, tensors=small_swaps.LATENTS),
+        "synthesis": Reduced(of=small_swaps.stylegan2_ada, rules=STYLEGAN2_RULES, tensors=small_swaps.LATENTS),
+    },
+    "stylegan2_rosinality": {
+        name: Reduced(
+            of=small_swaps.stylegan2_rosinality,
+            rules=STYLEGAN2_RULES,
+            tensors=small_swaps.LATENTS,
+            beside={"latent_avg": np.full((1, small_swaps.LATENT), 0.1, np.float32)},
+        )
+        for name in ("mapping", "synthesis")
+    },
+    "e4e": {
+        "main": Reduced(
+            of=small_swaps.e4e,
+            rules=(
+                (r"(input_layer\.2|res_layer\.2)\.weight$", "prelu"),
+                (r"styles\.\d+\.linear\.weight$", "normal:1"),
+                (r"convs\.\d+\.weight$", "matrix"),
+            ),
+            tensors={"face": ("N", 3, 64, 64), "offset": ("N", small_swaps.LATENT)},
+        )
+    },
+    "faceshifter": {
+        "main": Reduced(
+            of=lambda: narrow("aei_ghost_unet_2blocks", 8), rules=AEI_RULES, tensors={"identity": ("N", 64)}
+        ),
+        "identity": Reduced(
+            of=small_faces.arcface,
+            rules=((r"prelu\.weight$", "prelu"), (r"\.conv2\.weight$", "matrix:0.5")),
+            tensors={"embedding": ("N", 64)},
+        ),
+    },
+    "faceshifter_hear": {
+        "main": Reduced(of=lambda: narrow("aei_taotaonice", 8), rules=AEI_RULES, tensors={"identity": ("N", 64)}),
+        "hear": Reduced(of=lambda: narrow("hear_taotaonice", 8)),
+        "identity": Reduced(
+            of=small_swaps.ir_se,
+            rules=((r"(input_layer\.2|res_layer\.2)\.weight$", "prelu"),),
+            tensors={"embedding": ("N", 64)},
+        ),
+    },
+    "copart": {
+        name: Reduced(of=small_swaps.copart, rules=small_swaps.COPART_RULES, tensors=small_swaps.COPART_TENSORS)
+        for name in ("segments", "features", "exchange")
+    },
+    "beautygan": {
+        "main": Reduced(
+            of=lambda: narrow("beautygan_branch", 8), tensors=square(64, face=3, reference=3, made_up=3)
+        )
+    },
+    "psgan": {"main": Reduced(of=lambda: narrow("psgan", 8), tensors=small_swaps.PSGAN_TENSORS)},
 }
 """model -> engine -> its small network; models that are not here run as they are."""
 
