@@ -13,7 +13,8 @@ from deployments.environment import prepare
 from graphs import GRAPHS, graph_class
 from modiste.errors import ModisteError
 from modiste.settings import settings
-from weights.store import fetch, licence_report, require_commercial
+from weights.licences import licence_report, require_commercial
+from weights.store import fetch
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 

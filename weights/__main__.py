@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from modiste.errors import ModisteError, NotFound
 from weights import manifest, store
 from weights.convert.official import official_beside, official_state
+from weights.licences import licence_report
 from weights.manifest import entry, select
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -67,7 +68,7 @@ def show() -> None:
 @app.command()
 def licences(ids: Ids = None) -> None:
     """Licence, origin and training data of the weights."""
-    typer.echo(store.licence_report(ids or ()))
+    typer.echo(licence_report(ids or ()))
 
 
 @app.command()

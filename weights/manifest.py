@@ -39,6 +39,9 @@ Url = Annotated[
 ARCHIVES = ("pypi", "npm")
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+Pins = Mapping[str, tuple[str, int]]
+"""Name of a file -> its sha256 and size."""
+
 _strict = ConfigDict(extra="forbid", strict=True)
 
 
@@ -142,18 +145,39 @@ def listed_manifest() -> Mapping[str, WeightEntry]:
 @lru_cache(maxsize=1)
 def load_manifest() -> Mapping[str, WeightEntry]:
     """The shipped manifest, by id, with what is pinned on this machine."""
-    pins = json.loads(_pins().read_text()) if _pins().exists() else {}
+    pins = _read_pins()
     return MappingProxyType(
-        {identifier: _pinned(of, pins.get(identifier, {})) for identifier, of in listed_manifest().items()}
+        {identifier: pinned(of, pins.get(identifier, {})) for identifier, of in listed_manifest().items()}
     )
 
 
-def pin(of: WeightEntry, files: Mapping[str, tuple[str, int]]) -> None:
+def pinned(of: WeightEntry, pins: Pins) -> WeightEntry:
+    """The entry with digests and sizes that nobody has published; what is listed stays as listed."""
+    files = {
+        name: replace(file, sha256=file.sha256 or pins[name][0], bytes=file.bytes or pins[name][1])
+        for name, file in of.files.items()
+        if name in pins
+    }
+    return replace(of, files={**of.files, **files}) if files else of
+
+
+def pin(of: WeightEntry, files: Pins) -> None:
     """Keep sha256 and size of files of an official checkpoint for which nobody has published them."""
-    known = json.loads(_pins().read_text()) if _pins().exists() else {}
-    known[of.id] = {name: {"sha256": sha256, "bytes": size} for name, (sha256, size) in files.items()}
+    pins = _read_pins()
+    pins[of.id] = {**pins.get(of.id, {}), **files}
+    known = {
+        identifier: {name: {"sha256": sha256, "bytes": size} for name, (sha256, size) in found.items()}
+        for identifier, found in pins.items()
+    }
     _pins().parent.mkdir(parents=True, exist_ok=True)
-    _pins().write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    staged = _pins().with_name(".pins.json.part")
+    staged.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    staged.replace(_pins())
+    read_pins_again()
+
+
+def read_pins_again() -> None:
+    """Another process may have pinned something since."""
     load_manifest.cache_clear()
 
 
@@ -161,14 +185,11 @@ def _pins() -> Path:
     return settings().cache / "weights" / "pins.json"
 
 
-def _pinned(of: WeightEntry, pins: Mapping[str, Mapping[str, Any]]) -> WeightEntry:
-    """What is listed stays as listed."""
-    files = {
-        name: replace(file, sha256=file.sha256 or pins[name]["sha256"], bytes=file.bytes or pins[name]["bytes"])
-        for name, file in of.files.items()
-        if name in pins
-    }
-    return replace(of, files={**of.files, **files}) if files else of
+def _read_pins() -> dict[str, Pins]:
+    if not _pins().exists():
+        return {}
+    read: dict[str, dict[str, dict[str, Any]]] = json.loads(_pins().read_text())
+    return {of: {name: (file["sha256"], file["bytes"]) for name, file in files.items()} for of, files in read.items()}
 
 
 def entry(identifier: str) -> WeightEntry:

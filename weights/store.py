@@ -18,10 +18,10 @@ from typing import IO
 
 from filelock import BaseFileLock, FileLock
 
-from modiste.errors import LicenceRefused, NotFound, WeightsUnavailable
+from modiste.errors import NotFound, WeightsUnavailable
 from modiste.settings import settings
 from weights.convert import load_converter
-from weights.manifest import WeightEntry, WeightFile, digest, entry, files_digest, pin, select
+from weights.manifest import WeightEntry, WeightFile, digest, entry, files_digest, pin, pinned, read_pins_again, select
 from weights.transfer import Progress
 
 CHUNK = 1 << 20
@@ -66,9 +66,11 @@ def fetch(ids: Iterable[str] = (), progress: Progress = _silent) -> None:
     if all(complete(of) for of in entries):
         return
     with _lock():
-        pinned = [of for of in entries if all(file.sha256 for file in of.files.values())]
-        failures = _fetch_absent(pinned, progress)
-        failures += [f for of in entries if of not in pinned for f in _fetch_unpinned(of, progress)]
+        known = [of for of in entries if all(file.sha256 for file in of.files.values())]
+        failures = _fetch_absent(known, progress)
+        for of in entries:
+            if of not in known:
+                failures += _fetch_unpinned(of, progress)
         for of in entries:
             if of.converter and not _absent(of) and not onnx_path(of).exists():
                 convert(of)
@@ -80,23 +82,34 @@ def put(identifier: str, files: Mapping[str, Path]) -> None:
     """Bring files that a person fetched into the store. Digests that nobody has published are pinned to these files'.
 
     files:  every file of the entry, by its listed name
-    raises: NotFound, WeightsUnavailable
+    raises: NotFound, and WeightsUnavailable for files that are not the listed or pinned ones
     """
     of = entry(identifier)
     if set(files) != set(of.files):
         raise NotFound(f"Expected the files {', '.join(of.files)} of {identifier}; got {', '.join(files) or 'none'}.")
-    found = {}
     for name, path in files.items():
         if path.suffix != Path(name).suffix or not path.is_file():
             raise NotFound(f"Expected {name} of {identifier} as a file of that kind; got {path}.")
-        found[name] = (_sha256(path), path.stat().st_size)
     with _lock():
-        if unlisted := {name: found[name] for name, file in of.files.items() if None in (file.sha256, file.bytes)}:
-            pin(of, unlisted)
-            of = entry(identifier)
-        for name, path in files.items():
-            with path.open("rb") as stream:
-                _place(of.files[name], stream, files_folder(of) / name)
+        _bring(identifier, files)
+
+
+def _bring(identifier: str, files: Mapping[str, Path]) -> None:
+    """Put all files of an entry into the store, then pin what is unlisted: what is pinned has been there.
+
+    Needs the lock. raises: WeightsUnavailable, with the store and the pins as they were
+    """
+    read_pins_again()
+    of = entry(identifier)
+    found = {name: (_sha256(path), path.stat().st_size) for name, path in files.items()}
+    complete = pinned(of, found)
+    for name, (sha256, size) in found.items():
+        _require_same(complete.files[name], sha256, size)
+    for name, path in files.items():
+        with path.open("rb") as stream:
+            _place(complete.files[name], stream, files_folder(complete) / name)
+    if unlisted := {name: found[name] for name, file in of.files.items() if None in (file.sha256, file.bytes)}:
+        pin(of, unlisted)
 
 
 def convert(of: WeightEntry) -> None:
@@ -116,6 +129,9 @@ def verify(ids: Iterable[str] = ()) -> list[str]:
     """Hash everything again; returns one line for each file that is absent or not what it should be."""
     problems = []
     for of in select(ids):
+        if any(file.sha256 is None for file in of.files.values()):
+            problems += [f"{of.id}: {name} is absent" for name in of.files]
+            continue
         expected = {files_folder(of) / name: file.sha256 for name, file in of.files.items()}
         if of.converter:
             onnx = onnx_path(of)
@@ -127,26 +143,6 @@ def verify(ids: Iterable[str] = ()) -> list[str]:
             elif (found := _sha256(place)) != sha256:
                 problems.append(f"{of.id}: {place.name} has sha256 {found}; expected {sha256}")
     return problems
-
-
-def require_commercial(ids: Iterable[str]) -> None:
-    """Under MODISTE_COMMERCIAL_ONLY, refuse every entry that is not free for commercial use, by name."""
-    refused = [of for of in map(entry, ids) if not of.commercial]
-    if settings().commercial_only and refused:
-        names = "; ".join(f"{of.id} ({of.licence})" for of in refused)
-        raise LicenceRefused(f"Expected weights free for commercial use only; got {names}.")
-
-
-def licence_report(ids: Iterable[str] = ()) -> str:
-    """One block of plain text per entry: licence, use, source, training data."""
-    entries = select(ids)
-    restricted = sum(not of.commercial for of in entries)
-    lines = [f"Weights in use: {len(entries)}, of which {restricted} not for commercial use."]
-    for of in entries:
-        lines.append(f"  {of.id}: {of.licence}{'' if of.commercial else '  [NOT FOR COMMERCIAL USE]'}")
-        lines.append(f"      {of.source}; trained on {of.trained_on}")
-        lines += [f"      {of.note}"] if of.note else []
-    return "\n".join(lines)
 
 
 def root() -> Path:
@@ -201,24 +197,31 @@ def _fetch_unpinned(of: WeightEntry, progress: Progress) -> list[str]:
     """Fetch all files of an entry whose digests are not known, which become known by it; returns the failures."""
     from weights.sources import SCHEMES
 
+    scratches = {name: _scratch(file.url) for name, file in of.files.items()}
     found = {}
-    for name, file in of.files.items():
-        scratch = root() / ".partial" / hashlib.sha256(file.url.encode()).hexdigest()[:16]
-        scratch.mkdir(parents=True, exist_ok=True)
-        try:
+    try:
+        for name, file in of.files.items():
             _require_network(file)
-            fetched = SCHEMES[file.scheme](file, scratch, progress)
-        except WeightsUnavailable as error:
-            return [error.detail]
-        found[name] = fetched.rename(scratch / name)
-    put(of.id, found)
-    for path in found.values():
-        shutil.rmtree(path.parent)
+            found[name] = SCHEMES[file.scheme](file, scratches[name], progress)
+        _bring(of.id, found)
+    except WeightsUnavailable as error:
+        return [error.detail]
+    finally:
+        if found.keys() == of.files.keys():
+            for scratch in scratches.values():
+                shutil.rmtree(scratch, ignore_errors=True)
     return []
 
 
+def _scratch(origin: str) -> Path:
+    """Where what is fetched from there gathers. It goes when it is whole: then it is needed no longer, or wrong."""
+    scratch = root() / ".partial" / hashlib.sha256(origin.encode()).hexdigest()[:16]
+    scratch.mkdir(parents=True, exist_ok=True)
+    return scratch
+
+
 def _require_network(file: WeightFile) -> None:
-    if settings().offline and file.scheme != "file":
+    if settings().offline and file.scheme not in ("file", "page"):
         raise WeightsUnavailable(
             f"{file.name} from {file.url} is not in the store and MODISTE_OFFLINE is set; "
             "unset it, or run `python -m weights fetch` where there is a network."
@@ -233,15 +236,13 @@ def _fetch_origin(
 
     first = targets[0][0]
     _require_network(first)
-    scratch = root() / ".partial" / hashlib.sha256(repr(origin).encode()).hexdigest()[:16]
-    scratch.mkdir(parents=True, exist_ok=True)
+    scratch = _scratch(repr(origin))
     fetched = SCHEMES[first.scheme](first, scratch, progress)
     try:
         for file, target in targets:
             with open_member(file, fetched) as stream:
                 _place(file, stream, target)
     finally:
-        # Whole, it is no longer needed; wrong, it must not be taken up again.
         shutil.rmtree(scratch)
 
 
@@ -255,13 +256,19 @@ def _place(file: WeightFile, stream: IO[bytes], target: Path) -> None:
             sha.update(chunk)
             out.write(chunk)
         size = out.tell()
-    if file.bytes not in (None, size) or sha.hexdigest() != file.sha256:
-        staged.unlink()
+    try:
+        _require_same(file, sha.hexdigest(), size)
+        _commit(staged, target)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _require_same(file: WeightFile, sha256: str, size: int) -> None:
+    if file.bytes not in (None, size) or file.sha256 != sha256:
         raise WeightsUnavailable(
             f"Expected {file.name} from {file.url} to have {file.bytes or 'some'} bytes and sha256 {file.sha256}; "
-            f"got {size} bytes and {sha.hexdigest()}."
+            f"got {size} bytes and {sha256}."
         )
-    _commit(staged, target)
 
 
 def _commit(staged: Path, target: Path) -> None:

@@ -1,18 +1,21 @@
+import hashlib
 import io
+import json
 import multiprocessing
 import os
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from modiste.errors import LicenceRefused, NotFound, WeightsUnavailable
 from modiste.settings import settings
-from weights import store
-from weights.manifest import WeightEntry, parse_manifest
+from weights import manifest, sources, store
+from weights.licences import licence_report, require_commercial
+from weights.manifest import WeightEntry, WeightFile, parse_manifest
 from weights.sources import SCHEMES, open_member
 from weights.transfer import Progress
 
@@ -111,13 +114,13 @@ def test_commercial_only_names_every_refused_entry(
         table("second", "file:a", b"a", commercial=False),
     )
     listed(free + first + second)
-    store.require_commercial(["free", "first"])
+    require_commercial(["free", "first"])
     monkeypatch.setenv("MODISTE_COMMERCIAL_ONLY", "1")
     settings.cache_clear()
-    store.require_commercial(["free"])
+    require_commercial(["free"])
     with pytest.raises(LicenceRefused, match=r"first .*second"):
-        store.require_commercial(["free", "first", "second"])
-    report = store.licence_report()
+        require_commercial(["free", "first", "second"])
+    report = licence_report()
     assert report.count("NOT FOR COMMERCIAL USE") == 2
     assert report.startswith("Weights in use: 3, of which 2 not")
 
@@ -196,3 +199,180 @@ def test_two_processes_fetch_once(cache: Path, tmp_path: Path, table: Table) -> 
         worker.join()
         assert worker.exitcode == 0
     assert (tmp_path / "log").read_text() == "asked\n"
+
+
+# --- what a person brings in -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Puts another manifest in the place of the shipped one, with what is pinned in the store."""
+
+    def replace(text: str) -> None:
+        parsed = dict(parse_manifest(text))
+        monkeypatch.setattr(manifest, "listed_manifest", lambda: parsed)
+        monkeypatch.setattr(sources, "REPOSITORY", tmp_path)
+        manifest.load_manifest.cache_clear()
+
+    manifest.load_manifest.cache_clear()
+    yield replace
+    manifest.load_manifest.cache_clear()
+
+
+def official(identifier: str, *files: str) -> str:
+    return f"""
+[{identifier}]
+network = "u2net"
+licence = "MIT"
+commercial = false
+source = "made for a test"
+trained_on = "nothing"
+{"".join(files)}"""
+
+
+def unlisted(identifier: str, name: str = "net.pth", url: str = "page:https://nowhere.invalid/drive") -> str:
+    return f'[{identifier}.files."{name}"]\nurl = "{url}"\n'
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def brought(folder: Path, content: bytes, name: str = "download.pth") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def everything(cache: Path) -> set[str]:
+    """Files of the store but for its lock."""
+    return {path.name for path in (cache / "weights").rglob("*") if path.is_file()} - {".lock"}
+
+
+def test_what_is_brought_in_is_pinned_and_stays(cache: Path, tmp_path: Path, published: Callable[[str], None]) -> None:
+    published(official("one", unlisted("one")))
+    with pytest.raises(WeightsUnavailable, match=r"net\.pth of one in the store; its digest is not published"):
+        manifest.files_digest(manifest.entry("one"))
+    assert not store.complete(manifest.entry("one"))
+    assert store.verify(["one"]) == ["one: net.pth is absent"]
+    store.put("one", {"net.pth": brought(tmp_path, b"first")})
+    of = manifest.entry("one").files["net.pth"]
+    assert (of.sha256, of.bytes) == (digest_of(b"first"), 5)
+    assert store.path("one")["net.pth"].read_bytes() == b"first"
+    assert store.complete(manifest.entry("one"))
+    assert store.verify(["one"]) == []
+    # As another process, or this one tomorrow, sees it.
+    manifest.load_manifest.cache_clear()
+    assert store.path("one")["net.pth"].read_bytes() == b"first"
+
+    with pytest.raises(WeightsUnavailable, match=digest_of(b"other")):
+        store.put("one", {"net.pth": brought(tmp_path, b"other")})
+    assert store.path("one")["net.pth"].read_bytes() == b"first"
+    store.put("one", {"net.pth": brought(tmp_path, b"first", "again.pth")})
+    assert everything(cache) == {"net.pth", "pins.json"}
+
+
+def test_whoever_pins_first_is_obeyed(cache: Path, tmp_path: Path, published: Callable[[str], None]) -> None:
+    """Another process brought its file in after this one had read the manifest."""
+    published(official("one", unlisted("one")))
+    assert manifest.entry("one").files["net.pth"].sha256 is None
+    folder = cache / "weights"
+    folder.mkdir(parents=True)
+    pins = {"one": {"net.pth": {"sha256": digest_of(b"theirs"), "bytes": 6}}}
+    (folder / "pins.json").write_text(json.dumps(pins))
+    with pytest.raises(WeightsUnavailable, match=digest_of(b"theirs")):
+        store.put("one", {"net.pth": brought(tmp_path, b"ours")})
+    store.put("one", {"net.pth": brought(tmp_path, b"theirs")})
+    assert json.loads((folder / "pins.json").read_text()) == pins
+
+
+def test_a_listed_digest_is_required_and_never_pinned(
+    cache: Path, tmp_path: Path, published: Callable[[str], None]
+) -> None:
+    listed = unlisted("one") + f'sha256 = "{digest_of(b"right")}"\n'  # its size is not known
+    published(official("one", listed, unlisted("one", "beside.pth")))
+    files = {"net.pth": brought(tmp_path, b"wrong size"), "beside.pth": brought(tmp_path, b"beside", "beside.pth")}
+    with pytest.raises(WeightsUnavailable, match=digest_of(b"right")):
+        store.put("one", files)
+    assert everything(cache) == set()
+    files["net.pth"].write_bytes(b"right")
+    store.put("one", files)
+    assert {name: path.read_bytes() for name, path in store.path("one").items()} == {
+        "net.pth": b"right",
+        "beside.pth": b"beside",
+    }
+
+
+def test_files_of_another_kind_or_name_are_refused(
+    cache: Path, tmp_path: Path, published: Callable[[str], None]
+) -> None:
+    published(official("one", unlisted("one"), unlisted("one", "more.pth")))
+    path, other = brought(tmp_path, b"x"), brought(tmp_path, b"x", "net.pkl")
+    for files, expected in (
+        ({"net.pth": path}, "Expected the files net.pth, more.pth of one; got net.pth"),
+        ({"net.pth": path, "more.pth": path, "third.pth": path}, "got net.pth, more.pth, third.pth"),
+        ({"net.pth": other, "more.pth": path}, r"Expected net\.pth of one as a file of that kind; got .*net\.pkl"),
+        ({"net.pth": path, "more.pth": tmp_path / "absent.pth"}, r"got .*absent\.pth"),
+    ):
+        with pytest.raises(NotFound, match=expected):
+            store.put("one", files)
+    with pytest.raises(NotFound, match="listed weights"):
+        store.put("two", {"net.pth": path})
+    assert not (cache / "weights").exists()
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+@pytest.mark.parametrize("digest", ["", f'sha256 = "{"0" * 64}"\nbytes = 3\n'])
+def test_pages_tell_a_person_what_to_do(
+    offline: str, digest: str, cache: Path, monkeypatch: pytest.MonkeyPatch, published: Callable[[str], None]
+) -> None:
+    monkeypatch.setenv("MODISTE_OFFLINE", offline)
+    settings.cache_clear()
+    published(official("one", unlisted("one") + digest))
+    with pytest.raises(WeightsUnavailable, match=r"net\.pth .*https://nowhere\.invalid/drive .*weights put") as refused:
+        store.path("one")
+    assert "page:" not in refused.value.detail
+    assert everything(cache) == set()
+
+
+def test_what_is_fetched_without_a_digest_is_pinned_too(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: Callable[[str], None]
+) -> None:
+    served = {"https://nowhere.invalid/a": b"a", "https://nowhere.invalid/b": b"b"}
+
+    def fetch(file: WeightFile, scratch: Path, progress: Progress) -> Path:
+        return brought(scratch, served[file.url], "download")
+
+    monkeypatch.setitem(SCHEMES, "https", fetch)
+    brought(tmp_path, b"c", "own.pth")
+    parts = [unlisted("one", f"{name}.pth", f"https://nowhere.invalid/{name}") for name in "ab"]
+    published(official("one", *parts, unlisted("one", "own.pth", "file:own.pth")) + official("two", unlisted("two")))
+    with pytest.raises(WeightsUnavailable, match="weights put"):  # the other one still arrives
+        store.fetch(["two", "one"])
+    assert [path.read_bytes() for path in store.path("one").values()] == [b"a", b"b", b"c"]
+    assert (tmp_path / "own.pth").exists()
+    assert not list((cache / "weights" / ".partial").rglob("download"))
+
+    # Gone from the store, and published anew with other bytes: the pin holds.
+    store.path("one")["a.pth"].unlink()
+    served["https://nowhere.invalid/a"] = b"new"
+    with pytest.raises(WeightsUnavailable, match=digest_of(b"new")):
+        store.fetch(["one"])
+    served["https://nowhere.invalid/a"] = b"a"
+    assert store.path("one")["a.pth"].read_bytes() == b"a"
+
+
+def test_what_cannot_be_pinned_does_not_keep_the_rest(
+    cache: Path, tmp_path: Path, published: Callable[[str], None]
+) -> None:
+    brought(tmp_path, b"wrong", "net.pth")
+    listed = unlisted("one", url="file:net.pth") + f'sha256 = "{digest_of(b"right")}"\nbytes = 5\n'
+    published(
+        official("one", listed, unlisted("one", "more.pth", "file:net.pth"))
+        + official("two", unlisted("two", url="file:net.pth"))
+    )
+    with pytest.raises(WeightsUnavailable, match=digest_of(b"right")):
+        store.fetch(["one", "two"])
+    assert store.path("two")["net.pth"].read_bytes() == b"wrong"
+    assert manifest.entry("one").files["more.pth"].sha256 is None
+    assert (tmp_path / "net.pth").exists()
