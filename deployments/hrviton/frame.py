@@ -27,11 +27,11 @@ TRUNK: Final = 0.42
 SHOULDERS: Final = 0.26
 """From the frame's upper edge, over its height."""
 AROUND: Final = 0.02
-"""Free on each side of clothes and arms that reach further, over the width of both."""
+"""Free on each side of head, clothes and arms where they reach further, over the larger side of them all."""
 FILLED: Final = 0.88
 """Of the frame's width or height, by a garment laid flat."""
 OLD: Final = (Clothes.UPPER_CLOTHES, Clothes.DRESS, Clothes.COAT)
-REACHING: Final = (*OLD, Clothes.LEFT_ARM, Clothes.RIGHT_ARM)
+REACHING: Final = (*OLD, Clothes.LEFT_ARM, Clothes.RIGHT_ARM, Clothes.HAT, Clothes.HAIR, Clothes.FACE)
 
 
 def clothes_of(person: Dressed, model: str) -> LabelMap:
@@ -53,7 +53,7 @@ def joints_of(keypoints: Keypoints) -> Joints:
 def person_frame(joints: Joints, clothes: LabelMap, size: tuple[int, int]) -> Matrix:
     """The picture's pixels -> the frame's; size: the frame's height and width.
 
-    Larger than in training where clothes or arms reach further. Inside the picture as far as that is possible.
+    Larger than in training where head, clothes or arms reach further. Inside the picture as far as that is possible.
     raises: CannotFit where a shoulder or a hip is not seen
     """
     check(joints)
@@ -80,9 +80,9 @@ def person_frame(joints: Joints, clothes: LabelMap, size: tuple[int, int]) -> Ma
 
 
 def _inside(middle: float, length: float, limit: int) -> float:
-    """Where a stretch about a middle begins, moved inside 0 to the limit where it is no longer than that."""
-    begin = middle - length / 2
-    return float(np.clip(begin, 0, limit - length)) if length <= limit else begin
+    """Where a stretch about a middle begins, moved so that it lies between 0 and the limit, or these inside it."""
+    begin, last = middle - length / 2, limit - length
+    return float(np.clip(begin, min(0, last), max(0, last)))
 
 
 def enlarged(matrix: Matrix, factor: float) -> Matrix:

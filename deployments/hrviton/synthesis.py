@@ -103,7 +103,9 @@ class HRVITONGenerator(GarmentSynthesis):
         height, width = x.image.shape[:2]
         painted = published(outputs["image"][0])
         change = brought_back(_changed(scene, warped), scene.matrix, height, width)
-        change[np.isin(clothes_of(x.person, self.spec.id), HEAD)] = 0
+        grey = brought_back(scene.covered.astype(np.float32), scene.matrix, height, width)
+        head = np.isin(clothes_of(x.person, self.spec.id), HEAD)
+        change[head], grey[head] = 0, 0
         own = enlarged(scene.matrix, painted.shape[1] / WIDTH)
         new = brought_back(painted, own, height, width, goes_on=True)
         picture = x.image + (new - x.image) * change[..., None]
@@ -113,7 +115,6 @@ class HRVITONGenerator(GarmentSynthesis):
             before = x.person.person.astype(np.float32) / 255
             before = (before + (inside - before) * change)[..., None]
             picture = np.array(x.background, np.float32) * (1 - before) + picture * before
-        grey = brought_back(scene.covered.astype(np.float32), scene.matrix, height, width)
         kept = (matte * (1 - grey))[..., None]
         return Synthesis(image=_rounded(picture), agnostic=_rounded(GREY + (x.image - np.float32(GREY)) * kept))
 

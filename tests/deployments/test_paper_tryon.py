@@ -1,0 +1,356 @@
+"""HR-VITON and Paint-by-Example around their networks: frames, masks, what stays of the photo."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_tryon
+from reduced import open_reduced
+
+from compile.engine import Tensors, check_feeds
+from deployments import model_class
+from deployments.base import Model
+from deployments.hrviton.frame import (
+    brought_back,
+    enlarged,
+    joints_of,
+    labels_in,
+    laid_flat,
+    layer_of,
+    person_frame,
+)
+from deployments.hrviton.labels import PAINTED, SEEN
+from deployments.hrviton.synthesis import NOISE
+from deployments.roles import (
+    BodySurface,
+    ConditionedGarment,
+    Dressed,
+    SynthesisInput,
+    WarpedGarment,
+    WarpInput,
+)
+from modiste.errors import CannotFit, InvalidOption, NoGarment
+from modiste.geometry import transform, warp
+from modiste.image import Keypoints, LabelMap, Mask, RGBAImage, RGBImage
+from modiste.labels import Clothes, body_parts
+from modiste.spec import EngineSpec
+
+GREY = 128
+BACK, SURFACE, CLOTH = (200, 30, 60), (90, 160, 40), (20, 60, 220)
+
+
+class Known:
+    """An engine that does what a function says, of a size of its own."""
+
+    def __init__(self, spec: EngineSpec, does: Callable[[Tensors], Tensors], shapes: Mapping[str, Any]) -> None:
+        inputs, outputs = (
+            tuple(replace(tensor, shape=shapes.get(tensor.name, tensor.shape)) for tensor in tensors)
+            for tensors in (spec.inputs, spec.outputs)
+        )
+        self.spec, self.does, self.fed = replace(spec, inputs=inputs, outputs=outputs), does, []
+
+    def __call__(self, feeds: Tensors) -> Tensors:
+        check_feeds(self.spec, feeds)
+        self.fed.append(feeds)
+        return self.does(feeds)
+
+    def close(self) -> None: ...
+
+
+def opened(model_id: str, does: Callable[[Tensors], Tensors], **shapes: tuple[int | str, ...]) -> Model[Any, Any]:
+    found = model_class(model_id)
+    return found({name: Known(engine, does, shapes) for name, engine in found.spec.engines.items()})
+
+
+# --- HR-VITON ------------------------------------------------------------------------------------------------------
+
+
+def person(size: tuple[int, int] = (900, 700)) -> Dressed:
+    """From the front, arms hanging, before a wall; drawn 900 x 700 and stretched to the size."""
+    clothes, parts = np.zeros((2, 900, 700), np.uint8)
+
+    def put(name: str, rows: slice, columns: slice, part: int = 0) -> None:
+        clothes[rows, columns] = Clothes[name.upper()]
+        parts[rows, columns] = part
+
+    put("hair", slice(70, 130), slice(290, 410))
+    put("face", slice(100, 230), slice(300, 400), 23)
+    put("torso_skin", slice(230, 275), slice(320, 380), 2)
+    put("upper_clothes", slice(270, 590), slice(265, 435), 2)
+    put("right_arm", slice(275, 690), slice(200, 265), 16)
+    put("left_arm", slice(275, 690), slice(435, 500), 15)
+    put("pants", slice(590, 900), slice(275, 425), 9)
+    points = np.zeros((25, 3))
+    points[1] = 350, 265, 0.9
+    points[[2, 3, 4]] = (255, 280, 0.9), (235, 430, 0.8), (230, 590, 0.7)
+    points[[5, 6, 7]] = (445, 280, 0.9), (465, 430, 0.8), (470, 590, 0.7)
+    points[[9, 12]] = (310, 590, 0.6), (390, 590, 0.6)
+    points[:, :2] *= size[1] / 700, size[0] / 900
+    rows, columns = (np.arange(new) * old // new for new, old in zip(size, (900, 700), strict=True))
+    clothes, parts = clothes[np.ix_(rows, columns)], parts[np.ix_(rows, columns)]
+    return Dressed(
+        labels=body_parts(LabelMap(clothes)),
+        keypoints=Keypoints(points.astype(np.float32)),
+        person=Mask(np.where(clothes > 0, 255, 0).astype(np.uint8)),
+        clothes=LabelMap(clothes),
+        surface=BodySurface(parts=LabelMap(parts), uv=np.zeros((*size, 2), np.uint8)),
+    )
+
+
+def photo_of(dressed: Dressed, seed: int = 0) -> RGBImage:
+    """No two neighbouring pixels alike, so that nothing goes unnoticed."""
+    height, width = dressed.labels.shape
+    return RGBImage(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def garment(size: tuple[int, int] = (400, 360)) -> RGBAImage:
+    """A blue block, two thirds of the cut-out's sides."""
+    layer = np.zeros((*size, 4), np.uint8)
+    layer[size[0] // 6 : -size[0] // 6, size[1] // 6 : -size[1] // 6] = (*CLOTH, 255)
+    return RGBAImage(layer)
+
+
+def warp_input(dressed: Dressed | None = None, **changed: Any) -> WarpInput:
+    found = WarpInput(garment=garment(), category=None, look=None, tuck="auto", wearer=None, person=dressed or person())
+    return replace(found, **changed)
+
+
+def still(feeds: Tensors) -> Tensors:
+    """The garment stays where it was laid, and is worn there; elsewhere is background."""
+    given = feeds["garment"]
+    count, _, height, width = given.shape
+    labels = np.zeros((count, len(SEEN), height, width), np.float32)
+    labels[:, list(SEEN).index("upper")] = 20 * given[:, 3]
+    labels[:, 0] = 20 * (1 - given[:, 3])
+    return {"flow": np.zeros((count, 2, height // 2, width // 2), np.float32), "labels": labels, "mask": given[:, 3:]}
+
+
+def worn(feeds: Tensors) -> Tensors:
+    """The same behind what is seen of the person."""
+    found = still(feeds)
+    found["labels"][:, 1:] += 40 * feeds["person"][:, 1 : len(SEEN)]
+    return found
+
+
+def conditions(does: Callable[[Tensors], Tensors] = still) -> Model[Any, Any]:
+    return opened("hrviton_tocg", does)
+
+
+def test_a_frame_holds_trunk_clothes_and_arms_and_lies_inside_the_picture() -> None:
+    dressed = person()
+    assert dressed.clothes is not None
+    joints = joints_of(dressed.keypoints)
+    matrix = person_frame(joints, dressed.clothes, (1024, 768))
+    assert matrix[0, 0] == matrix[1, 1] and matrix[0, 1] == matrix[1, 0] == 0
+    corners = transform(np.array([[-0.5, -0.5], [699.5, 899.5]], np.float32), matrix)
+    assert (corners[0] <= -0.4).all() and (corners[1] >= (767.4, 1023.4)).all()
+    inside = transform(np.array([[200, 70], [500, 690]], np.float32), matrix)
+    assert (inside > 0).all() and (inside < (768, 1024)).all()
+    middle = transform(joints[[2, 5]].astype(np.float32), matrix).mean(axis=0)
+    assert abs(middle[0] - 383.5) < 2
+
+
+def test_a_frame_that_is_larger_than_the_picture_shows_all_of_it() -> None:
+    dressed = person()
+    assert dressed.clothes is not None
+    joints = joints_of(dressed.keypoints)
+    joints[:, 1] -= 240
+    matrix = person_frame(joints, LabelMap(dressed.clothes[240:600, 190:510]), (1024, 768))
+    corners = transform(np.array([[-0.5, -0.5], [319.5, 359.5]], np.float32), matrix)
+    assert (corners[0] >= -0.6).all() and (corners[1] <= (767.6, 1023.6)).all()
+
+
+@pytest.mark.parametrize("size", [(900, 700), (300, 233), (700, 1200), (420, 150)])
+def test_what_goes_into_the_frame_comes_back_to_its_place(size: tuple[int, int]) -> None:
+    dressed = person(size)
+    assert dressed.clothes is not None
+    matrix = person_frame(joints_of(dressed.keypoints), dressed.clothes, (512, 384))
+    height, width = size
+    across, down = np.meshgrid(np.linspace(0, 250, width), np.linspace(0, 250, height))
+    picture = np.dstack([across, down, 255 - across]).astype(np.uint8)
+    there = warp(RGBImage(picture), matrix, 384, 512)
+    back = brought_back(there.astype(np.float32), matrix, height, width, goes_on=True)
+    inside = brought_back(np.ones((512, 384), np.float32), matrix, height, width) == 1
+    inside &= (np.abs(across - 125) < 115) & (np.abs(down - 125) < 115)
+    assert inside.mean() > 0.1
+    assert np.abs(back[inside] - picture[inside]).max() < 3
+    ends = transform(np.array([[0, 0], [383, 511]], np.float32), enlarged(np.eye(2, 3), 2))
+    assert np.allclose(ends, [[0.5, 0.5], [766.5, 1022.5]])
+
+
+def test_labels_go_on_outside_the_picture_as_at_its_edge() -> None:
+    labels = LabelMap(np.repeat(np.array([[3], [9]], np.uint8), 2, 1))
+    assert np.unique(labels_in(labels, np.array([[1.0, 0, 0], [0, 1, -1]]), (5, 5))).tolist() == [9]
+
+
+def test_joints_that_are_not_seen_are_at_the_origin_and_the_neck_is_between_the_shoulders() -> None:
+    keypoints = person().keypoints.copy()
+    keypoints[4, 2] = keypoints[1, 2] = 0
+    joints = joints_of(keypoints)
+    assert joints[4].tolist() == [0, 0] and joints[1].tolist() == [350, 280]
+
+
+def test_a_garment_is_laid_in_the_middle_of_white() -> None:
+    picture, mask = laid_flat(garment(), (1024, 768))
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    assert abs(rows[0] + rows[-1] - 1023) <= 1 and abs(columns[0] + columns[-1] - 767) <= 1
+    assert len(columns) == round(0.88 * 768)
+    assert len(rows) / len(columns) == pytest.approx(268 / 240, abs=0.01)
+    assert (picture[mask == 0] == 255).all() and (picture[mask == 255] == CLOTH).all()
+    with pytest.raises(NoGarment):
+        laid_flat(RGBAImage(np.zeros((20, 20, 4), np.uint8)), (1024, 768))
+
+
+def test_a_garment_that_no_flow_bends_lies_where_it_was_laid() -> None:
+    asked = warp_input()
+    (found,) = conditions()([asked])
+    assert isinstance(found, ConditionedGarment) and found.category == "upper"
+    assert found.fitted.shape == (1024, 768, 4) and found.parse.shape == (1024, 768)
+    _, mask = laid_flat(asked.garment, (1024, 768))
+    assert np.mean((found.fitted[..., 3] > 127) != (mask > 127)) < 0.01
+    assert (found.fitted[500, 384] == (*CLOTH, 255)).all()
+    assert found.parse[500, 384] == list(PAINTED).index("upper") and found.parse[5, 5] == 0
+    assert found.layer.shape == (900, 700, 4)
+    rows, columns = np.nonzero(found.layer[..., 3] > 127)
+    there = transform(np.array([[columns.min(), rows.min()], [columns.max(), rows.max()]], np.float32), found.frame)
+    wanted = [[np.flatnonzero(mask.any(axis=axis))[end] for axis in (0, 1)] for end in (0, -1)]
+    assert np.abs(there - wanted).max() < 2.5
+    assert np.array_equal(found.layer, layer_of(found.fitted, found.frame, 900, 700))
+
+
+def test_the_network_is_shown_the_garment_the_forgotten_labels_and_the_coloured_surface() -> None:
+    model = conditions()
+    model([warp_input()])
+    (fed,) = model.engines["main"].fed  # type: ignore[attr-defined]
+    labels = fed["person"][0, :13]
+    assert (labels.sum(axis=0) == 1).all() and fed["garment"].shape == (1, 4, 256, 192)
+    assert not labels[list(SEEN).index("upper")].any()  # forgotten
+    assert labels[list(SEEN).index("bottom")].any() and labels[list(SEEN).index("face")].any()
+    colours = np.unique((fed["person"][0, 13:].reshape(3, -1).T * 127.5 + 127.5).round().astype(int), axis=0)
+    assert [0, 0, 0] in colours.tolist() and len(colours) > 5
+
+
+@pytest.mark.parametrize("category", ["lower", "dress"])
+def test_other_garments_than_upper_ones_are_refused(category: Any) -> None:
+    with pytest.raises(InvalidOption, match=f"category upper.*got {category}"):
+        conditions()([warp_input(category=category)])
+
+
+def test_what_cannot_be_done_is_refused_with_what_is_missing() -> None:
+    dressed = person()
+    with pytest.raises(InvalidOption, match="tuck auto"):
+        conditions()([warp_input(tuck="in")])
+    with pytest.raises(ValueError, match="HumanParsing"):
+        conditions()([warp_input(replace(dressed, clothes=None))])
+    with pytest.raises(ValueError, match="DensePose"):
+        conditions()([warp_input(replace(dressed, surface=None))])
+    keypoints = dressed.keypoints.copy()
+    keypoints[9, 2] = 0
+    with pytest.raises(CannotFit, match="both hips"):
+        conditions()([warp_input(replace(dressed, keypoints=keypoints))])
+    trousers = np.zeros((900, 700, 4), np.uint8)
+    trousers[600:, 280:420, 3] = 255
+    with pytest.raises(CannotFit, match="legs"):
+        conditions()([warp_input(garment=trousers, wearer=dressed)])
+
+
+def synthesis_input(background: tuple[int, int, int] | None = None, seed: int = 0, **changed: Any) -> SynthesisInput:
+    dressed = person()
+    (bent,) = conditions(worn)([warp_input(dressed)])
+    found = SynthesisInput(
+        image=photo_of(dressed, seed), person=dressed, warped=bent, tuck="auto", background=background
+    )
+    return replace(found, **changed)
+
+
+def red(feeds: Tensors) -> Tensors:
+    image = np.empty_like(feeds["pictures"][:, :3])
+    image[:] = np.array(BACK, np.float32)[:, None, None] / 127.5 - 1
+    return {"image": image + np.float32(1e-3)}
+
+
+def test_only_what_clothes_can_change_is_taken_from_the_painted_picture() -> None:
+    asked = synthesis_input()
+    (found,) = opened("hrviton_gen", red)([asked])
+    clothes = asked.person.clothes
+    assert clothes is not None and found.image.shape == asked.image.shape and found.image.dtype == np.uint8
+    face = np.isin(clothes, (Clothes.FACE, Clothes.SUNGLASSES))
+    assert np.array_equal(found.image[face], asked.image[face])
+    assert np.array_equal(found.image[:60], asked.image[:60])
+    assert np.array_equal(found.image[850:], asked.image[850:])
+    assert (found.image[clothes == Clothes.UPPER_CLOTHES] == BACK).mean() > 0.99
+    assert (found.image[240:260, 330:370] == BACK).all()  # neck
+    assert np.array_equal(found.image[660:680, 445:490], asked.image[660:680, 445:490])  # hand
+    assert (found.agnostic[400, 350] == GREY).all() and (found.agnostic[20, 20] == GREY).all()
+    assert np.array_equal(found.agnostic[face], asked.image[face])
+
+
+def test_the_painted_picture_lands_where_it_was_seen() -> None:
+    """A generator that gives back what it is shown changes the photo into its agnostic picture."""
+    asked = synthesis_input()
+    smooth = warp(asked.image, np.array([[0.02, 0, 0], [0, 0.02, 0]]), 14, 18)
+    smooth = RGBImage(np.asarray(np.kron(smooth, np.ones((50, 50, 1), np.uint8)), np.uint8))
+    asked = replace(asked, image=smooth)
+    (found,) = opened("hrviton_gen", lambda feeds: {"image": feeds["pictures"][:, :3].copy()})([asked])
+    grey = (found.agnostic == GREY).all(axis=2)
+    inside = np.asarray(asked.person.labels > 0)
+    shown = np.where((grey & inside)[..., None], GREY, asked.image)
+    assert np.median(np.abs(found.image.astype(int) - shown)[inside]) == 0
+    assert np.mean(np.abs(found.image.astype(int) - shown)[inside] > 3) < 0.06  # steps and strokes are soft
+
+
+def test_another_background_leaves_the_person_and_shows_where_the_old_garment_was() -> None:
+    asked = synthesis_input(background=SURFACE)
+    (found,) = opened("hrviton_gen", red)([asked])
+    assert (found.image[5, 5] == SURFACE).all() and (found.image[-5, 5] == SURFACE).all()
+    assert (found.image[245:255, 340:360] == BACK).all()  # neck: background for the generator, body all the same
+    face = asked.person.clothes == Clothes.FACE
+    assert np.array_equal(found.image[face], asked.image[face])
+
+
+def test_the_noise_is_the_requests_own_and_of_the_size_that_the_engine_asks_for() -> None:
+    model = opened("hrviton_gen", red)
+    model([synthesis_input()])
+    model([synthesis_input()])
+    model([synthesis_input(seed=1)])
+    first, again, other = (fed["noise"] for fed in model.engines["main"].fed)  # type: ignore[attr-defined]
+    assert first.shape == (1, NOISE) == (1, 3145632)
+    assert np.array_equal(first, again) and abs(np.corrcoef(first[0], other[0])[0, 1]) < 0.01
+    assert abs(float(first.mean())) < 0.01 and abs(float(first.std()) - 1) < 0.01
+    assert small_tryon.noise(256, 192) == sum(3 * (4 << level) * (3 << level) for level in range(7)) - 12
+
+
+def test_a_garment_that_another_model_bent_is_refused() -> None:
+    layer = RGBAImage(np.zeros((900, 700, 4), np.uint8))
+    with pytest.raises(ValueError, match="WarpedGarment"):
+        opened("hrviton_gen", red)([synthesis_input(warped=WarpedGarment(layer=layer, category="upper"))])
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.mark.torch
+def test_hr_viton_runs_with_small_networks_alone_and_together(graphs: Path) -> None:
+    bend, dress = open_reduced("hrviton_tocg", graphs), open_reduced("hrviton_gen", graphs)
+    dressed = [person(), person((300, 233)), person((640, 500))]
+    asked = [warp_input(each) for each in dressed]
+    together = bend(asked)
+    for one, alone in zip(together, (bend([each])[0] for each in asked), strict=True):
+        assert np.array_equal(one.fitted, alone.fitted) and np.array_equal(one.parse, alone.parse)
+        assert one.fitted.shape == (512, 384, 4) and one.parse.max() < len(PAINTED)
+    given = [
+        SynthesisInput(image=photo_of(each), person=each, warped=bent, tuck="auto", background=None)
+        for each, bent in zip(dressed, together, strict=True)
+    ]
+    results = dress(given)
+    for each, one, alone in zip(given, results, (dress([each])[0] for each in given), strict=True):
+        assert np.array_equal(one.image, alone.image)
+        assert one.image.shape == one.agnostic.shape == each.image.shape
+        assert not np.array_equal(one.image, each.image)
+    for model in (bend, dress):
+        model.close()
