@@ -142,6 +142,21 @@ class Encoder(nn.Module):
         return self.latents(self.features(face))
 
 
+class MeanOffset(nn.Module):
+    """The engine: face [N, 3, 256, 256] -> [N, 512], the mean of w+ over its layers, minus the mean face's w.
+
+    The checkpoint's `latent_avg`, which codes are offsets from, is the mean face in every layer: w+ is codes plus it,
+    and the mean over the layers minus the mean face is that of the codes alone, exactly.
+    """
+
+    def __init__(self, net: Encoder) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, face: Tensor) -> Tensor:
+        return self.net(face).mean(1)
+
+
 def _blocks(shapes: Shapes) -> list[tuple[int, int, int, int]]:
     """(inside, outside, stride, excited) of each bottleneck; a group starts, and halves, where channels change."""
     found: list[tuple[int, int, int, int]] = []
@@ -187,4 +202,5 @@ E4E = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={"": lambda net, beside: MeanOffset(net)},
 )

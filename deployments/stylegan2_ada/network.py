@@ -33,15 +33,16 @@ def resample_filter() -> Tensor:
     return torch.outer(row, row)
 
 
-def blur(x: Tensor, kernel: Tensor) -> Tensor:
-    """[N, C, 2s+1, 2s+1] -> [N, C, 2s, 2s]; the kernel's sum is the gain."""
-    channels = x.shape[1]
+def blur(x: Tensor, kernel: Tensor, channels: int) -> Tensor:
+    """[N, C, 2s+1, 2s+1] -> [N, C, 2s, 2s]; the kernel's sum is the gain.
+
+    channels: C, a number that an exported graph has fixed
+    """
     return F.conv2d(x, kernel.expand(channels, 1, 4, 4), padding=1, groups=channels)
 
 
-def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """[N, C, s, s] -> [N, C, 2s, 2s]; the kernel sums to 4."""
-    channels = x.shape[1]
+def upsample(x: Tensor, kernel: Tensor, channels: int) -> Tensor:
+    """[N, C, s, s] -> [N, C, 2s, 2s]; the kernel sums to 4. channels: C"""
     return F.conv_transpose2d(x, kernel.expand(channels, 1, 4, 4), stride=2, padding=1, groups=channels)
 
 
@@ -69,13 +70,15 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("resample_filter", resample_filter())
         self.register_buffer("noise_const", torch.empty(side, side))
         self.affine = FullyConnected(latent, inside)
-        self.up, self.clamp = up, clamp
+        self.outside, self.up, self.clamp = outside, up, clamp
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         style = self.affine(w)
         x = x * style[:, :, None, None]
         if self.up:
-            x = blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2), self.resample_filter * 4)
+            x = blur(
+                F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2), self.resample_filter * 4, self.outside
+            )
         else:
             x = F.conv2d(x, self.weight, padding=1)
         energy = self.weight.square().sum((2, 3))
@@ -95,7 +98,7 @@ class ToRGB(nn.Module):
         self.weight = nn.Parameter(torch.empty(outside, inside, 1, 1))
         self.bias = nn.Parameter(torch.empty(outside))
         self.affine = FullyConnected(latent, inside)
-        self.scale, self.clamp = 1 / sqrt(inside), clamp
+        self.outside, self.scale, self.clamp = outside, 1 / sqrt(inside), clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) * self.scale
@@ -125,7 +128,7 @@ class Block(nn.Module):
             x = self.conv1(self.const[None], ws[:, 0], noise[0])
             return x, self.torgb(x, ws[:, 1])
         x = self.conv1(self.conv0(x, ws[:, 0], noise[0]), ws[:, 1], noise[1])
-        return x, self.torgb(x, ws[:, 2]).add_(upsample(image, self.resample_filter * 4))
+        return x, self.torgb(x, ws[:, 2]).add_(upsample(image, self.resample_filter * 4, self.torgb.outside))
 
 
 class Synthesis(nn.Module):
@@ -229,6 +232,28 @@ class Generator(nn.Module):
         return self.synthesis(ws, noise)
 
 
+class Offset(nn.Module):
+    """The engine that maps: z [N, 512] -> w minus the mean face's [N, 512], which is what face codes count in."""
+
+    def __init__(self, net: Generator) -> None:
+        super().__init__()
+        self.mapping = net.mapping
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.mapping(z) - self.mapping.w_avg
+
+
+class Picture(nn.Module):
+    """The engine that paints: w minus the mean face's [N, 512] -> [N, 3, side, side], with the checkpoint's noise."""
+
+    def __init__(self, net: Generator) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, offset: Tensor) -> Tensor:
+        return self.net(self.net.spread(self.net.mapping.w_avg + offset), self.net.fixed_noise())
+
+
 def _knows(shapes: Shapes) -> bool:
     # Generators with classes have mapping.embed, those of residual blocks a skip: networks of their own.
     needed = {"synthesis.b4.const", "synthesis.b4.torgb.weight", "mapping.w_avg", "mapping.fc0.weight"}
@@ -278,4 +303,5 @@ ADA = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={"mapping": lambda net, beside: Offset(net), "synthesis": lambda net, beside: Picture(net)},
 )

@@ -57,14 +57,12 @@ class Filter(nn.Module):
         super().__init__()
         self.register_buffer("kernel", upsampling_filter())
 
-    def blur(self, x: Tensor) -> Tensor:
-        """[N, C, 2s+1, 2s+1] -> [N, C, 2s, 2s]."""
-        channels = x.shape[1]
+    def blur(self, x: Tensor, channels: int) -> Tensor:
+        """[N, C, 2s+1, 2s+1] -> [N, C, 2s, 2s]. channels: C, a number that an exported graph has fixed"""
         return F.conv2d(x, self.kernel.expand(channels, 1, 4, 4), padding=1, groups=channels)
 
-    def upsample(self, x: Tensor) -> Tensor:
-        """[N, C, s, s] -> [N, C, 2s, 2s]."""
-        channels = x.shape[1]
+    def upsample(self, x: Tensor, channels: int) -> Tensor:
+        """[N, C, s, s] -> [N, C, 2s, 2s]. channels: C"""
         return F.conv_transpose2d(x, self.kernel.expand(channels, 1, 4, 4), stride=2, padding=1, groups=channels)
 
 
@@ -80,6 +78,7 @@ class ModulatedConv(nn.Module):
         self.blur = Filter() if up else None
         self.modulation = EqualLinear(latent, inside)
         self.scale, self.padding, self.demodulate = 1 / sqrt(inside * side**2), side // 2, demodulate
+        self.outside = outside
 
     def forward(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor | None]:
         weight = self.weight[0]
@@ -88,7 +87,7 @@ class ModulatedConv(nn.Module):
         if self.blur is None:
             x = F.conv2d(x, weight, padding=self.padding)
         else:
-            x = self.blur.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+            x = self.blur.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), self.outside)
         if not self.demodulate:
             return x, None
         # Demodulation takes the weight's scale out again, so it is left to the epsilon alone.
@@ -134,7 +133,11 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, below: Tensor | None) -> Tensor:
         image = self.conv(x, w)[0] + self.bias
-        return image if self.upsample is None or below is None else image + self.upsample.upsample(below)
+        return (
+            image
+            if self.upsample is None or below is None
+            else image + self.upsample.upsample(below, self.conv.outside)
+        )
 
 
 class Constant(nn.Module):
@@ -220,6 +223,30 @@ class Generator(nn.Module):
         return image
 
 
+class Offset(nn.Module):
+    """The engine that maps: z [N, 512] -> w minus the mean face's [N, 512], which is what face codes count in."""
+
+    def __init__(self, net: Generator, mean: Tensor) -> None:
+        super().__init__()
+        self.style = net.style
+        self.register_buffer("mean", mean.reshape(-1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.style(z) - self.mean
+
+
+class Picture(nn.Module):
+    """The engine that paints: w minus the mean face's [N, 512] -> [N, 3, side, side], with the checkpoint's noise."""
+
+    def __init__(self, net: Generator, mean: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", mean.reshape(-1))
+
+    def forward(self, offset: Tensor) -> Tensor:
+        return self.net(self.net.spread(self.mean + offset), self.net.fixed_noise())
+
+
 def _knows(shapes: Shapes) -> bool:
     # The mapping network alone would also fit other generators; the noise buffers lie at the top only here.
     return {"style.1.weight", "to_rgb1.conv.modulation.weight", "input.input", "noises.noise_0"} <= shapes.keys()
@@ -265,4 +292,8 @@ ROSINALITY = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={
+        "mapping": lambda net, beside: Offset(net, beside["latent_avg"]),
+        "synthesis": lambda net, beside: Picture(net, beside["latent_avg"]),
+    },
 )
