@@ -37,3 +37,24 @@ def alignment(points: Points, side: int = SIDE) -> Matrix:
         missed = np.linalg.norm(transform(points, matrix) - template, axis=1).sum()
         candidates.append((float(missed), matrix))
     return min(candidates, key=lambda candidate: candidate[0])[1]
+
+
+def resized(matrix: Matrix, factor: float) -> Matrix:
+    """An alignment followed by a resize: pixels keep their edges, so centres move by half a pixel less."""
+    moved = matrix * factor
+    moved[:, 2] += (factor - 1) / 2
+    return moved
+
+
+def corners_kept(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Bilinear, outermost pixels onto outermost pixels, nothing averaged: as identity networks are fed.
+
+    image: [h, w, C] -> [side, side, C]
+    """
+    for axis in (0, 1):
+        at = np.linspace(0, image.shape[axis] - 1, side)
+        low = np.minimum(at.astype(int), max(0, image.shape[axis] - 2))
+        share = np.expand_dims(at - low, (1 - axis, 2)).astype(np.float32)
+        first, second = np.take(image, low, axis), np.take(image, np.minimum(low + 1, image.shape[axis] - 1), axis)
+        image = first + (second - first) * share
+    return np.asarray(image, np.float32)
