@@ -41,8 +41,7 @@ def batch_norm(shapes: Shapes, name: str) -> nn.BatchNorm2d:
 
 
 def resized(x: Tensor, height: int, width: int) -> Tensor:
-    if x.shape[2] == height and x.shape[3] == width:
-        return x
+    # Also where nothing changes: a branch on sizes could not be exported, and the maps are of few channels.
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
 
 
@@ -232,16 +231,16 @@ class ReconstructionModule(nn.Module):
             x = block(x)
         return torch.sigmoid(self.final(x))
 
-    def brought(self, source: Tensor, places: Tensor, theirs: Parts, ours: Parts) -> Tensor:
+    def brought(self, features: Tensor, theirs: Parts, ours: Parts) -> Tensor:
         """The source's features, moved as the target has them."""
-        features = self.warped(self.encoded(source), places)
+        features = self.warped(features, deformation(theirs, ours))
         if not self.estimate_visibility:
             return features
         return features * resized(visibility(theirs, ours), features.shape[2], features.shape[3])
 
     def forward(self, source: Tensor, theirs: Parts, ours: Parts) -> Tensor:
         """The source [N, 3, H, W], RGB, 0-1, with parts `theirs`, moving as the target with parts `ours`."""
-        return self.decoded(self.brought(source, deformation(theirs, ours), theirs, ours))
+        return self.decoded(self.brought(self.encoded(source), theirs, ours))
 
     def swapped(self, source: Tensor, target: Tensor, theirs: Parts, ours: Parts, mask: Tensor) -> Tensor:
         """The target with the source's parts.
@@ -250,7 +249,11 @@ class ReconstructionModule(nn.Module):
         mask:           [N, 1, h, w] of 0 to 1, lying as the target does: where the source's parts belong
         returns:        [N, 3, H, W] RGB, 0-1
         """
-        moved = self.brought(source, deformation(theirs, ours), theirs, ours)
+        return self.exchanged(self.encoded(source), target, theirs, ours, mask)
+
+    def exchanged(self, features: Tensor, target: Tensor, theirs: Parts, ours: Parts, mask: Tensor) -> Tensor:
+        """As `swapped`, with what `encoded` gives of the source."""
+        moved = self.brought(features, theirs, ours)
         mask = resized(mask, moved.shape[2], moved.shape[3])
         return self.decoded(self.encoded(target) * (1 - mask) + moved * mask)
 
@@ -266,6 +269,40 @@ class CoPart(nn.Module):
     def parts(self, x: Tensor) -> Parts:
         """x: [N, 3, H, W] RGB, 0-1"""
         return Parts(*self.segmentation_module(x))
+
+
+class Features(nn.Module):
+    """The engine that looks at a source once: [N, 3, H, W] RGB, 0-1 -> [N, C, H / 4, W / 4]."""
+
+    def __init__(self, net: CoPart) -> None:
+        super().__init__()
+        self.maker = net.reconstruction_module
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return self.maker.encoded(picture)
+
+
+class Exchange(nn.Module):
+    """The engine that exchanges: the source's features, the target, what `Parts` holds of either, and the mask."""
+
+    def __init__(self, net: CoPart) -> None:
+        super().__init__()
+        self.maker = net.reconstruction_module
+
+    def forward(
+        self,
+        features: Tensor,
+        target: Tensor,
+        their_segments: Tensor,
+        their_shift: Tensor,
+        their_affine: Tensor,
+        segments: Tensor,
+        shift: Tensor,
+        affine: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        theirs, ours = Parts(their_segments, their_shift, their_affine), Parts(segments, shift, affine)
+        return self.maker.exchanged(features, target, theirs, ours, mask)
 
 
 def mask_of(parts: Parts, chosen: Sequence[int]) -> Tensor:
@@ -329,4 +366,9 @@ COPART = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={
+        "segments": lambda net, beside: net.segmentation_module,
+        "features": lambda net, beside: Features(net),
+        "exchange": lambda net, beside: Exchange(net),
+    },
 )
