@@ -85,6 +85,17 @@ class BeautyGan(nn.Module):
         return self.branch_1(x), self.branch_2(x)
 
 
+class MadeUp(nn.Module):
+    """The engine: the source with the reference's make-up alone."""
+
+    def __init__(self, net: BeautyGan) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, source: Tensor, reference: Tensor) -> Tensor:
+        return self.net(source, reference)[0]
+
+
 def _knows(shapes: Shapes) -> bool:
     return "branch_2.0.weight" in shapes and "main.0.weight" in shapes
 
@@ -105,4 +116,5 @@ BEAUTYGAN = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={"made_up": lambda net, beside: MadeUp(net)},
 )

@@ -169,6 +169,19 @@ class PsGan(nn.Module):
         return x
 
 
+class Transfer(nn.Module):
+    """The engine: of either face the picture, its parts and their places, as `PsGan` has them."""
+
+    def __init__(self, net: PsGan) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(
+        self, source: Tensor, mask: Tensor, offset: Tensor, reference: Tensor, theirs: Tensor, their_offset: Tensor
+    ) -> Tensor:
+        return self.net(source, reference, (mask, theirs), (offset, their_offset))
+
+
 def _knows(shapes: Shapes) -> bool:
     return "simple_spade.get_gamma.weight" in shapes and "tnet_in_conv.weight" in shapes
 
@@ -209,4 +222,5 @@ PSGAN = Network(
     knows=_knows,
     build=_build,
     outputs=_outputs,
+    parts={"": lambda net, beside: Transfer(net)},
 )

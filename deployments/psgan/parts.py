@@ -30,28 +30,30 @@ AROUND_EYE = 16
 def masks(labels: LabelMap, landmarks: Floats) -> Floats:
     """Lips, skin and the skin about the eyes.
 
-    labels:    [256, 256], `FacePart`
+    labels:    [256, 256], or another square; `FacePart`
     landmarks: [68, 2] y, x, pixels of the same picture
     returns:   [3, 256, 256], 0 or 1
     """
+    around = AROUND_EYE * len(labels) // SIDE
     skin = np.isin(labels, SKIN)
     near = np.zeros_like(skin)
     for eye in EYES:
-        top, left = np.maximum(landmarks[eye].min(0) - AROUND_EYE, 0).astype(int)
-        bottom, right = (landmarks[eye].max(0) + AROUND_EYE).astype(int)
+        top, left = np.maximum(landmarks[eye].min(0) - around, 0).astype(int)
+        bottom, right = (landmarks[eye].max(0) + around).astype(int)
         near[top : bottom + 1, left : right + 1] = True
     return np.stack((np.isin(labels, LIPS), skin & ~near, skin & near)).astype(np.float32)
 
 
-def offsets(landmarks: Floats, masks: Floats) -> Floats:
+def offsets(landmarks: Floats, masks: Floats, grid: int = GRID) -> Floats:
     """Each place's distances from the landmarks, 68 down and then 68 across, together of length 1.
 
     landmarks: [68, 2] y, x, whole pixels
     masks:     [P, S, S]
+    grid:      side of the map
     returns:   [P, 136, 64, 64], 0 outside a part's mask
     """
     side = masks.shape[-1]
-    at = np.arange(GRID) * side // GRID
+    at = np.arange(grid) * side // grid
     rows = at[None, :, None] - landmarks[:, 0, None, None]
     columns = at[None, None, :] - landmarks[:, 1, None, None]
     away = np.concatenate(np.broadcast_arrays(rows, columns)).astype(np.float32)
@@ -63,13 +65,13 @@ def offsets(landmarks: Floats, masks: Floats) -> Floats:
 def detailed(made_up: Floats, source: RGBImage) -> RGBImage:
     """The network's result at the source's size, with the detail that the network's size lost.
 
-    made_up: [256, 256, 3] RGB of any range, stretched to black and white
+    made_up: [256, 256, 3], or another square; RGB of any range, stretched to black and white
     source:  [H, W, 3]
     """
     low, high = made_up.min(), made_up.max()
     stretched = (made_up - low) * (255 / max(float(high - low), 1e-6))
     size: Sequence[int] = source.shape[1::-1]
-    small = cv2.resize(source, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    small = cv2.resize(source, made_up.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     lost = source.astype(np.float32) - cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
     enlarged = cv2.resize(stretched, size, interpolation=cv2.INTER_LINEAR)
     whole: RGBImage = np.clip(np.round(enlarged + lost), 0, 255).astype(np.uint8)
