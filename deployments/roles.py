@@ -90,8 +90,8 @@ class IdentityEmbedding(Model[IdentityInput, Embedding]):
 FaceCode = NewType("FaceCode", bytes)
 """A place among the faces that one generator can make: its own coordinates, a signed byte each, as many as it has.
 
-Mean face = all zero. The unit is 1/32 of the generator's own. MobileStyleGAN: 64 principal directions of w, each as long
-as one deviation over its faces; StyleGAN2: the 512 plain axes of w. A code means nothing to another generator.
+Mean face = all zero. The unit is 1/32 of the generator's own. MobileStyleGAN: 64 principal directions of w, each as
+long as one deviation over its faces; StyleGAN2: the 512 plain axes of w. A code means nothing to another generator.
 """
 CODE_UNIT = 32
 
