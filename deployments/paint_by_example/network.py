@@ -219,6 +219,52 @@ def _vae_once(net: Any) -> Sequence[Tensor]:
     return (picture,)
 
 
+class Conditions(nn.Module):
+    """And what stands for no example, as often."""
+
+    def __init__(self, net: ExampleEncoder) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, example: Tensor) -> tuple[Tensor, Tensor]:
+        condition = self.net(example)
+        return condition, self.net.uncond_vector.expand_as(condition)
+
+
+class Noise(nn.Module):
+    """One step of each picture's own."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, sample: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        found: Tensor = self.net(sample, step, condition, return_dict=False)[0]
+        return found
+
+
+class Encoder(nn.Module):
+    """Mean and logarithm of the variance of a picture's latents."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, picture: Tensor) -> Tensor:
+        moments: Tensor = self.net.encode(picture).latent_dist.parameters
+        return moments
+
+
+class Decoder(nn.Module):
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, latents: Tensor) -> Tensor:
+        found: Tensor = self.net.decode(latents, return_dict=False)[0]
+        return found
+
+
 EXAMPLE_ENCODER = Network(
     paper="Paint by Example: Exemplar-based Image Editing with Diffusion Models, CVPR 2023, arXiv:2211.13227",
     licence="CreativeML OpenRAIL-M",
@@ -226,6 +272,7 @@ EXAMPLE_ENCODER = Network(
     knows=_knows_encoder,
     build=_build_encoder,
     outputs=_encoder_outputs,
+    parts={"": lambda net, _: Conditions(net)},
 )
 UNET = Network(
     paper="Paint by Example: Exemplar-based Image Editing with Diffusion Models, CVPR 2023, arXiv:2211.13227",
@@ -234,6 +281,7 @@ UNET = Network(
     knows=_knows_unet,
     build=_build_unet,
     outputs=_unet_outputs,
+    parts={"": lambda net, _: Noise(net)},
 )
 VAE = Network(
     paper="Paint by Example: Exemplar-based Image Editing with Diffusion Models, CVPR 2023, arXiv:2211.13227",
@@ -242,4 +290,5 @@ VAE = Network(
     knows=_knows_vae,
     build=_build_vae,
     outputs=_vae_outputs,
+    parts={"encoder": lambda net, _: Encoder(net), "decoder": lambda net, _: Decoder(net)},
 )

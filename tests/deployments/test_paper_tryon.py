@@ -1,6 +1,6 @@
 """HR-VITON and Paint-by-Example around their networks: frames, masks, what stays of the photo."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,21 @@ from deployments.hrviton.frame import (
 )
 from deployments.hrviton.labels import PAINTED, SEEN
 from deployments.hrviton.synthesis import NOISE
+from deployments.paint_by_example.region import UNDER_CHIN, layers, square_around
 from deployments.roles import (
     BodySurface,
     ConditionedGarment,
     Dressed,
+    FaceView,
+    SuitInput,
     SynthesisInput,
     WarpedGarment,
     WarpInput,
 )
-from modiste.errors import CannotFit, InvalidOption, NoGarment
+from modiste.errors import CannotFit, InvalidOption, NoGarment, UnsuitableSuit
 from modiste.geometry import transform, warp
-from modiste.image import Keypoints, LabelMap, Mask, RGBAImage, RGBImage
-from modiste.labels import Clothes, body_parts
+from modiste.image import Keypoints, LabelMap, Landmarks, Mask, RGBAImage, RGBImage
+from modiste.labels import Clothes, FacePart, body_parts
 from modiste.spec import EngineSpec
 
 GREY = 128
@@ -43,14 +46,11 @@ BACK, SURFACE, CLOTH = (200, 30, 60), (90, 160, 40), (20, 60, 220)
 
 
 class Known:
-    """An engine that does what a function says, of a size of its own."""
+    """An engine that does what a function says, and keeps what it was fed."""
 
-    def __init__(self, spec: EngineSpec, does: Callable[[Tensors], Tensors], shapes: Mapping[str, Any]) -> None:
-        inputs, outputs = (
-            tuple(replace(tensor, shape=shapes.get(tensor.name, tensor.shape)) for tensor in tensors)
-            for tensors in (spec.inputs, spec.outputs)
-        )
-        self.spec, self.does, self.fed = replace(spec, inputs=inputs, outputs=outputs), does, []
+    def __init__(self, spec: EngineSpec, does: Callable[[Tensors], Tensors]) -> None:
+        self.spec, self.does = spec, does
+        self.fed: list[Tensors] = []
 
     def __call__(self, feeds: Tensors) -> Tensors:
         check_feeds(self.spec, feeds)
@@ -60,9 +60,16 @@ class Known:
     def close(self) -> None: ...
 
 
-def opened(model_id: str, does: Callable[[Tensors], Tensors], **shapes: tuple[int | str, ...]) -> Model[Any, Any]:
+def opened(model_id: str, **does: Callable[[Tensors], Tensors]) -> Model[Any, Any]:
+    """does: by the engine's name"""
     found = model_class(model_id)
-    return found({name: Known(engine, does, shapes) for name, engine in found.spec.engines.items()})
+    return found({name: Known(engine, does[name]) for name, engine in found.spec.engines.items()})
+
+
+def fed(model: Model[Any, Any], engine: str = "main") -> list[Tensors]:
+    known = model.engines[engine]
+    assert isinstance(known, Known)
+    return known.fed
 
 
 # --- HR-VITON ------------------------------------------------------------------------------------------------------
@@ -136,7 +143,7 @@ def worn(feeds: Tensors) -> Tensors:
 
 
 def conditions(does: Callable[[Tensors], Tensors] = still) -> Model[Any, Any]:
-    return opened("hrviton_tocg", does)
+    return opened("hrviton_tocg", main=does)
 
 
 def test_a_frame_holds_trunk_clothes_and_arms_and_lies_inside_the_picture() -> None:
@@ -224,12 +231,12 @@ def test_a_garment_that_no_flow_bends_lies_where_it_was_laid() -> None:
 def test_the_network_is_shown_the_garment_the_forgotten_labels_and_the_coloured_surface() -> None:
     model = conditions()
     model([warp_input()])
-    (fed,) = model.engines["main"].fed  # type: ignore[attr-defined]
-    labels = fed["person"][0, :13]
-    assert (labels.sum(axis=0) == 1).all() and fed["garment"].shape == (1, 4, 256, 192)
+    (shown,) = fed(model)
+    labels = shown["person"][0, :13]
+    assert (labels.sum(axis=0) == 1).all() and shown["garment"].shape == (1, 4, 256, 192)
     assert not labels[list(SEEN).index("upper")].any()  # forgotten
     assert labels[list(SEEN).index("bottom")].any() and labels[list(SEEN).index("face")].any()
-    colours = np.unique((fed["person"][0, 13:].reshape(3, -1).T * 127.5 + 127.5).round().astype(int), axis=0)
+    colours = np.unique((shown["person"][0, 13:].reshape(3, -1).T * 127.5 + 127.5).round().astype(int), axis=0)
     assert [0, 0, 0] in colours.tolist() and len(colours) > 5
 
 
@@ -274,7 +281,7 @@ def red(feeds: Tensors) -> Tensors:
 
 def test_only_what_clothes_can_change_is_taken_from_the_painted_picture() -> None:
     asked = synthesis_input()
-    (found,) = opened("hrviton_gen", red)([asked])
+    (found,) = opened("hrviton_gen", main=red)([asked])
     clothes = asked.person.clothes
     assert clothes is not None and found.image.shape == asked.image.shape and found.image.dtype == np.uint8
     face = np.isin(clothes, (Clothes.FACE, Clothes.SUNGLASSES))
@@ -294,7 +301,7 @@ def test_the_painted_picture_lands_where_it_was_seen() -> None:
     smooth = warp(asked.image, np.array([[0.02, 0, 0], [0, 0.02, 0]]), 14, 18)
     smooth = RGBImage(np.asarray(np.kron(smooth, np.ones((50, 50, 1), np.uint8)), np.uint8))
     asked = replace(asked, image=smooth)
-    (found,) = opened("hrviton_gen", lambda feeds: {"image": feeds["pictures"][:, :3].copy()})([asked])
+    (found,) = opened("hrviton_gen", main=lambda feeds: {"image": feeds["pictures"][:, :3].copy()})([asked])
     grey = (found.agnostic == GREY).all(axis=2)
     inside = np.asarray(asked.person.labels > 0)
     shown = np.where((grey & inside)[..., None], GREY, asked.image)
@@ -304,7 +311,7 @@ def test_the_painted_picture_lands_where_it_was_seen() -> None:
 
 def test_another_background_leaves_the_person_and_shows_where_the_old_garment_was() -> None:
     asked = synthesis_input(background=SURFACE)
-    (found,) = opened("hrviton_gen", red)([asked])
+    (found,) = opened("hrviton_gen", main=red)([asked])
     assert (found.image[5, 5] == SURFACE).all() and (found.image[-5, 5] == SURFACE).all()
     assert (found.image[245:255, 340:360] == BACK).all()  # neck: background for the generator, body all the same
     face = asked.person.clothes == Clothes.FACE
@@ -312,11 +319,11 @@ def test_another_background_leaves_the_person_and_shows_where_the_old_garment_wa
 
 
 def test_the_noise_is_the_requests_own_and_of_the_size_that_the_engine_asks_for() -> None:
-    model = opened("hrviton_gen", red)
-    model([synthesis_input()])
-    model([synthesis_input()])
-    model([synthesis_input(seed=1)])
-    first, again, other = (fed["noise"] for fed in model.engines["main"].fed)  # type: ignore[attr-defined]
+    model = opened("hrviton_gen", main=red)
+    asked = synthesis_input()
+    for each in (asked, asked, replace(asked, image=photo_of(asked.person, seed=1))):
+        model([each])
+    first, again, other = (feeds["noise"] for feeds in fed(model))
     assert first.shape == (1, NOISE) == (1, 3145632)
     assert np.array_equal(first, again) and abs(np.corrcoef(first[0], other[0])[0, 1]) < 0.01
     assert abs(float(first.mean())) < 0.01 and abs(float(first.std()) - 1) < 0.01
@@ -326,7 +333,7 @@ def test_the_noise_is_the_requests_own_and_of_the_size_that_the_engine_asks_for(
 def test_a_garment_that_another_model_bent_is_refused() -> None:
     layer = RGBAImage(np.zeros((900, 700, 4), np.uint8))
     with pytest.raises(ValueError, match="WarpedGarment"):
-        opened("hrviton_gen", red)([synthesis_input(warped=WarpedGarment(layer=layer, category="upper"))])
+        opened("hrviton_gen", main=red)([synthesis_input(warped=WarpedGarment(layer=layer, category="upper"))])
 
 
 @pytest.fixture(scope="module")
@@ -354,3 +361,140 @@ def test_hr_viton_runs_with_small_networks_alone_and_together(graphs: Path) -> N
         assert not np.array_equal(one.image, each.image)
     for model in (bend, dress):
         model.close()
+
+
+# --- Paint-by-Example ----------------------------------------------------------------------------------------------
+
+
+WALL = (240, 245, 250)
+STRAND = slice(500, 700), slice(240, 270)
+
+
+def suit_input(size: tuple[int, int] = (900, 700), seed: int = 0) -> SuitInput:
+    """A head with a strand of hair down over the suit; drawn 900 x 700 and stretched to the size."""
+    labels, suit, opening = (np.zeros((900, 700), np.uint8) for _ in range(3))
+    labels[150:500, 220:480] = FacePart.HAIR
+    labels[STRAND] = FacePart.HAIR
+    labels[220:500, 260:440] = FacePart.SKIN
+    labels[500:620, 290:410] = FacePart.NECK
+    labels[640:, 100:600] = FacePart.CLOTH
+    labels[800:850, 20:60] = FacePart.HAIR  # of nobody
+    labels[STRAND] = FacePart.HAIR
+    suit[620:, 60:640] = 255
+    opening[560:700, 310:390] = 255
+    suit[opening > 0] = 0
+    landmarks = np.zeros((468, 3), np.float32)
+    across = np.linspace(290, 410, len(UNDER_CHIN))
+    landmarks[list(UNDER_CHIN), 0] = across
+    landmarks[list(UNDER_CHIN), 1] = 495 - ((across - 350) / 60) ** 2 * 30
+    landmarks[:, :2] *= np.array([size[1] / 700, size[0] / 900], np.float32)
+    rows, columns = (np.arange(new) * old // new for new, old in zip(size, (900, 700), strict=True))
+    labels, suit, opening = (plane[np.ix_(rows, columns)] for plane in (labels, suit, opening))
+    cloth = np.empty((*size, 4), np.uint8)
+    cloth[..., :3], cloth[..., 3] = CLOTH, suit
+    image = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    return SuitInput(
+        portrait=FaceView(image=RGBImage(image), landmarks=Landmarks(landmarks), labels=LabelMap(labels)),
+        seen=Mask(np.full(size, 255, np.uint8)),
+        suit=RGBAImage(cloth),
+        opening=Mask(opening),
+        background=WALL,
+    )
+
+
+def painter(decoded: np.ndarray) -> Model[Any, Any]:
+    """Networks that paint a picture [3, 512, 512] whatever they are shown."""
+    return opened(
+        "paint_by_example",
+        example=lambda feeds: {name: np.zeros((1, 1, 768), np.float32) for name in ("condition", "nothing")},
+        encoder=lambda feeds: {"moments": np.zeros((1, 8, 64, 64), np.float32)},
+        unet=lambda feeds: {"noise": feeds["sample"][:, :4]},
+        decoder=lambda feeds: {"picture": decoded[None]},
+    )
+
+
+def plain(colour: tuple[int, int, int]) -> np.ndarray:
+    return np.broadcast_to((np.array(colour, np.float32) / 127.5 - 1)[:, None, None], (3, 512, 512))
+
+
+def test_face_and_hair_stay_bit_for_bit_and_nothing_is_painted_beside_suit_and_neck() -> None:
+    asked = suit_input()
+    (photo,) = painter(plain(BACK))([asked])
+    assert photo.shape == (900, 700, 3) and photo.dtype == np.uint8
+    labels = asked.portrait.labels
+    head = np.isin(labels, (FacePart.SKIN, FacePart.HAIR))
+    head[750:, :80] = False
+    assert np.array_equal(photo[head], asked.portrait.image[head])
+    assert head[STRAND].all()
+    assert (photo[750, 100:600] == BACK).all() and (photo[810:840, 30:50] == WALL).all()
+    assert (photo[520:610, 320:380] == BACK).all() and (photo[600:690, 320:380] == BACK).all()  # neck and opening
+    assert (photo[:140] == WALL).all() and (photo[:, :50] == WALL).all() and (photo[510:590, 500:] == WALL).all()
+    taken = (photo != WALL).any(axis=2) & ~head
+    assert not (taken & ~(layers(asked).painted > 0) & ~(layers(asked).over > 0)).any()
+
+
+@pytest.mark.parametrize("size", [(900, 700), (1800, 1400), (300, 420)])
+def test_what_is_painted_lands_where_it_was_seen(size: tuple[int, int]) -> None:
+    down, across = np.meshgrid(np.linspace(-0.9, 0.9, 512), np.linspace(-0.9, 0.9, 512), indexing="ij")
+    ramps = np.stack([across, down, 0 * down]).astype(np.float32)
+    asked = suit_input(size)
+    (photo,) = painter(ramps)([asked])
+    found = layers(asked)
+    square = square_around(found.painted)
+    rows, columns = np.nonzero((found.painted == 1) & (found.over == 0))
+    for channel, at in ((0, columns - square.left), (1, rows - square.top)):
+        there = (at + 0.5) * 512 / square.side - 0.5
+        expected = ((there / 511 * 1.8 - 0.9) * 127.5 + 127.5).clip(0, 255)
+        assert np.abs(photo[rows, columns, channel] - expected).max() < 1.6
+
+
+def test_the_networks_see_the_head_an_inverted_mask_and_the_suit_alone() -> None:
+    asked = suit_input()
+    model = painter(plain(BACK))
+    model([asked])
+    (picture,), (example,) = fed(model, "encoder"), fed(model, "example")
+    square = square_around(layers(asked).painted)
+    assert (square.side, square.top + square.side) == (round(1.25 * 580), 900)
+    keep = fed(model, "unet")[0]["sample"][:, 8]
+    assert keep.shape == (2, 64, 64) and set(np.unique(keep)) == {0, 1}
+    scale = 64 / square.side
+
+    def kept_at(row: int, column: int) -> bool:
+        return bool(keep[0, int((row - square.top) * scale), int((column - square.left) * scale)])
+
+    assert kept_at(300, 350) and kept_at(650, 255) and not kept_at(800, 350) and not kept_at(540, 350)
+    assert not picture["picture"][0, :, -40:, 200:300].any()  # grey where it is painted
+    middle = example["example"][0, :, 112, 60] * np.array([0.2686, 0.2613, 0.2758]) + [0.4815, 0.4578, 0.4082]
+    assert np.abs(middle * 255 - CLOTH).max() < 2
+    steps = [int(feeds["step"][0]) for feeds in fed(model, "unet")]
+    assert len(steps) == 51 and steps[:3] == [981, 961, 961] and steps[-1] == 1
+    assert all(len(feeds["sample"]) == 2 for feeds in fed(model, "unet"))
+
+
+def test_the_same_pictures_draw_the_same_noise() -> None:
+    model = painter(plain(BACK))
+    model([suit_input(), suit_input(), suit_input(seed=1)])
+    first, again, other = (feeds["sample"][0, :4] for feeds in fed(model, "unet")[::51])
+    assert np.array_equal(first, again) and not np.allclose(first, other)
+
+
+def test_without_a_suit_nothing_is_painted() -> None:
+    asked = suit_input()
+    with pytest.raises(UnsuitableSuit):
+        painter(plain(BACK))([replace(asked, suit=RGBAImage(np.zeros((900, 700, 4), np.uint8)))])
+
+
+@pytest.mark.torch
+def test_paint_by_example_runs_with_small_networks_alone_and_together(
+    graphs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.paint_by_example.model.STEPS", 3)
+    model = open_reduced("paint_by_example", graphs)
+    asked = [suit_input(), suit_input((300, 233)), suit_input((640, 500), seed=2)]
+    for each, one in zip(asked, model(asked), strict=True):
+        assert np.array_equal(one, model([each])[0])
+        assert one.shape == each.portrait.image.shape and one.dtype == np.uint8
+        found = layers(each)
+        assert np.array_equal(one[found.head], each.portrait.image[found.head])
+        assert one[found.painted == 1].std() > 1
+    model.close()

@@ -230,6 +230,22 @@ REDUCED: Mapping[str, Mapping[str, Reduced]] = {
             },
         )
     },
+    "paint_by_example": {
+        "example": Reduced(
+            of="paint_by_example_tiny.image_encoder",
+            tensors={"example": ("N", 3, 32, 32), "condition": ("N", 1, 32), "nothing": ("N", 1, 32)},
+        ),
+        "encoder": Reduced(
+            of="paint_by_example_tiny.vae", tensors={"picture": ("N", 3, 32, 32), "moments": ("N", 8, 16, 16)}
+        ),
+        "unet": Reduced(
+            of="paint_by_example_tiny.unet",
+            tensors={"sample": ("N", 9, 16, 16), "condition": ("N", 1, 32), "noise": ("N", 4, 16, 16)},
+        ),
+        "decoder": Reduced(
+            of="paint_by_example_tiny.vae", tensors={"latents": ("N", 4, 16, 16), "picture": ("N", 3, 32, 32)}
+        ),
+    },
     "dexined": {"main": Reduced(of=lambda: narrow("dexined", 8), tensors=square(64, image=3, edges=1))},
     "teed": {"main": Reduced(of="teed", tensors=square(64, image=3, edges=1))},
     "ldc": {"main": Reduced(of="ldc_b4", tensors=square(64, image=3, edges=1))},
@@ -288,9 +304,7 @@ REDUCED: Mapping[str, Mapping[str, Reduced]] = {
         for name in ("segments", "features", "exchange")
     },
     "beautygan": {
-        "main": Reduced(
-            of=lambda: narrow("beautygan_branch", 8), tensors=square(64, face=3, reference=3, made_up=3)
-        )
+        "main": Reduced(of=lambda: narrow("beautygan_branch", 8), tensors=square(64, face=3, reference=3, made_up=3))
     },
     "psgan": {"main": Reduced(of=lambda: narrow("psgan", 8), tensors=small_swaps.PSGAN_TENSORS)},
 }
