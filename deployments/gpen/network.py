@@ -58,16 +58,20 @@ class Filter(nn.Module):
     def __init__(self, channels: int, gain: float = 4) -> None:
         super().__init__()
         self.register_buffer("kernel", binomial_filter(gain))
+        self.register_buffer("ones", torch.ones(channels, 1, 1, 1), persistent=False)
         self.channels = channels
+
+    def kernels(self) -> Tensor:
+        """One for each channel [C, 1, 4, 4]; a product becomes a constant at export, which an expansion does not."""
+        return self.ones * self.kernel
 
     def blur(self, x: Tensor, padding: int) -> Tensor:
         """[N, C, s, s] -> [N, C, s + 2 padding - 3, s + 2 padding - 3]."""
-        return F.conv2d(x, self.kernel.expand(self.channels, 1, 4, 4), padding=padding, groups=self.channels)
+        return F.conv2d(x, self.kernels(), padding=padding, groups=self.channels)
 
     def upsample(self, x: Tensor) -> Tensor:
         """[N, C, s, s] -> [N, C, 2s, 2s]."""
-        kernels = self.kernel.expand(self.channels, 1, 4, 4)
-        return F.conv_transpose2d(x, kernels, stride=2, padding=1, groups=self.channels)
+        return F.conv_transpose2d(x, self.kernels(), stride=2, padding=1, groups=self.channels)
 
 
 class ModulatedConv(nn.Module):
@@ -94,7 +98,7 @@ class ModulatedConv(nn.Module):
         if not self.demodulate:
             return x, None
         # Demodulation takes the weight's scale out again, so it is left to the epsilon alone.
-        energy = weight.square().sum((2, 3))
+        energy = torch.linalg.vector_norm(weight, dim=(2, 3)).square()  # also a constant at export
         factors = torch.rsqrt(F.linear(style.square(), energy) + EPSILON / self.scale**2)
         return x, factors[:, :, None, None]
 
