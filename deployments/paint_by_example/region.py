@@ -9,10 +9,11 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from deployments.roles import SuitInput
+from deployments.roles import FaceView, SuitInput
 from modiste.errors import UnsuitableSuit
-from modiste.image import LabelMap, Mask, RGBImage
+from modiste.image import Mask, RGBImage
 from modiste.labels import FacePart
 
 HEAD_PARTS: Final = tuple(
@@ -20,6 +21,11 @@ HEAD_PARTS: Final = tuple(
 )
 UNDER_CHIN: Final = (150, 149, 176, 148, 152, 377, 400, 378, 379)
 """Mesh points along the jaw between which a neck begins."""
+CHIN: Final = 152
+EYES: Final = ((33, 133), (362, 263))
+"""Mesh points: the lowest of the jaw; corners of each eye."""
+THIN: Final = 0.15
+"""Width of points of skin below the jaw over the distance of the eyes."""
 EDGE: Final = 1.0
 """Deviation of the blur along outlines, pixels."""
 AROUND: Final = 1.25
@@ -46,7 +52,7 @@ def layers(x: SuitInput) -> Layers:
     """raises: UnsuitableSuit where the suit is transparent everywhere"""
     if not x.suit[..., 3].any():
         raise UnsuitableSuit("expected a suit in the photo, got one that is transparent everywhere")
-    head = head_of(x.portrait.labels, x.seen)
+    head = head_of(x.portrait, x.seen)
     neck = np.zeros(head.shape, np.uint8)
     rows, columns = np.nonzero(x.opening > 127)
     below = np.concatenate([x.portrait.landmarks[list(UNDER_CHIN), :2], np.stack([columns, rows], axis=1)])
@@ -57,12 +63,26 @@ def layers(x: SuitInput) -> Layers:
     return Layers(painted=painted, head=head, over=np.where(head, 1, over).astype(np.float32))
 
 
-def head_of(labels: LabelMap, seen: Mask) -> NDArray[np.bool_]:
-    """Face and hair that hang together with the face; parsers find hair in dark clothes, too."""
+def head_of(portrait: FaceView, seen: Mask) -> NDArray[np.bool_]:
+    """Face and hair that hang together with the face; parsers find hair in dark clothes, too.
+
+    Without thin points of skin below the jaw, which are throat, and without gaps that the head encloses.
+    """
+    labels, points = portrait.labels, portrait.landmarks[:, :2]
+    jaw, chin = (max(0, round(float(at))) for at in (points[list(UNDER_CHIN), 1].min(), points[CHIN, 1]))
     found = np.isin(labels, HEAD_PARTS) & (seen > 0)
+    skin = found & (labels == FacePart.SKIN)
+    apart = float(np.linalg.norm(points[list(EYES[1])].mean(axis=0) - points[list(EYES[0])].mean(axis=0)))
+    width = max(1, round(THIN * apart))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    thick = cv2.morphologyEx(skin.astype(np.uint8), cv2.MORPH_OPEN, disc) > 0
+    found[jaw:] &= ~skin[jaw:] | thick[jaw:]
     _, patches = cv2.connectedComponents(found.astype(np.uint8))
-    ids, counts = np.unique(patches[found & (labels == FacePart.SKIN)], return_counts=True)
-    return np.asarray(patches == ids[counts.argmax()]) if ids.size else found
+    ids, counts = np.unique(patches[found & skin], return_counts=True)
+    if ids.size:
+        found = patches == ids[counts.argmax()]
+    found[:chin] |= ndimage.binary_fill_holes(found[:chin]) & (seen[:chin] > 0)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

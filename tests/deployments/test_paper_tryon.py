@@ -374,11 +374,12 @@ def suit_input(size: tuple[int, int] = (900, 700), seed: int = 0) -> SuitInput:
     """A head with a strand of hair down over the suit; drawn 900 x 700 and stretched to the size."""
     labels, suit, opening = (np.zeros((900, 700), np.uint8) for _ in range(3))
     labels[150:500, 220:480] = FacePart.HAIR
-    labels[STRAND] = FacePart.HAIR
     labels[220:500, 260:440] = FacePart.SKIN
-    labels[500:620, 290:410] = FacePart.NECK
+    labels[500:560, 300:306] = FacePart.SKIN  # throat
+    labels[500:620, 310:410] = FacePart.NECK
     labels[640:, 100:600] = FacePart.CLOTH
     labels[800:850, 20:60] = FacePart.HAIR  # of nobody
+    labels[180:190, 300:320] = FacePart.BACKGROUND  # shine
     labels[STRAND] = FacePart.HAIR
     suit[620:, 60:640] = 255
     opening[560:700, 310:390] = 255
@@ -386,6 +387,7 @@ def suit_input(size: tuple[int, int] = (900, 700), seed: int = 0) -> SuitInput:
     landmarks = np.zeros((468, 3), np.float32)
     across = np.linspace(290, 410, len(UNDER_CHIN))
     landmarks[list(UNDER_CHIN), 0] = across
+    landmarks[[33, 133, 263, 362], 0] = 280, 320, 380, 420
     landmarks[list(UNDER_CHIN), 1] = 495 - ((across - 350) / 60) ** 2 * 30
     landmarks[:, :2] *= np.array([size[1] / 700, size[0] / 900], np.float32)
     rows, columns = (np.arange(new) * old // new for new, old in zip(size, (900, 700), strict=True))
@@ -424,6 +426,9 @@ def test_face_and_hair_stay_bit_for_bit_and_nothing_is_painted_beside_suit_and_n
     labels = asked.portrait.labels
     head = np.isin(labels, (FacePart.SKIN, FacePart.HAIR))
     head[750:, :80] = False
+    head[502:, 295:310] = False
+    head[480:500, 420:440] = head[480:500, 260:280] = False  # corners, which no jaw has
+    head[180:190, 300:320] = True
     assert np.array_equal(photo[head], asked.portrait.image[head])
     assert head[STRAND].all()
     assert (photo[750, 100:600] == BACK).all() and (photo[810:840, 30:50] == WALL).all()
