@@ -426,7 +426,7 @@ def test_face_and_hair_stay_bit_for_bit_and_nothing_is_painted_beside_suit_and_n
     labels = asked.portrait.labels
     head = np.isin(labels, (FacePart.SKIN, FacePart.HAIR))
     head[750:, :80] = False
-    head[502:, 295:310] = False
+    head[500:, 295:310] = False
     head[480:500, 420:440] = head[480:500, 260:280] = False  # corners, which no jaw has
     head[180:190, 300:320] = True
     assert np.array_equal(photo[head], asked.portrait.image[head])
