@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modiste.face_mesh import LEFT_EYE, OVAL, RIGHT_EYE
-from modiste.geometry import Matrix, invert, warp
+from modiste.geometry import Box, Matrix, bounding_box, invert, warp
 from modiste.image import LabelMap, Landmarks, Mask, RGBImage
 from modiste.labels import FacePart as F
 
@@ -19,6 +19,8 @@ FACE = (F.SKIN, F.LEFT_BROW, F.RIGHT_BROW, F.LEFT_EYE, F.RIGHT_EYE, F.NOSE, F.MO
 SKIN = (F.SKIN, F.NOSE)
 SEAM = 0.06
 """Width of the seam, in widths of the face."""
+RIM = 3
+"""Pixels around the mesh that are looked at, so that its outline is an edge."""
 _LENS = 0.04
 """How far around an eye a lens is replaced, in widths of the face."""
 _DARK = 0.5
@@ -116,25 +118,57 @@ def lay_in(
     share:   [S, S], how much of the new face shows; all of it where None
     returns: the picture, and where it was changed; where the mask is 0 it equals `image` exactly
     """
-    height, width = labels.shape
-    back = invert(matrix)
-    area = replaceable(image, landmarks, labels)
-    shown = np.ones(face.shape[:2], np.float32) if share is None else share
+    part = bounding_box(landmarks)
+    part = Box(part.left - RIM, part.top - RIM, part.right + RIM, part.bottom + RIM).clipped(*labels.shape)
+    rows, columns = slice(int(part.top), int(part.bottom)), slice(int(part.left), int(part.right))
+    corner = np.array([part.left, part.top, 0], np.float32)
+    result, mask = image.copy(), np.zeros(labels.shape, np.uint8)
+    if rows.start < rows.stop and columns.start < columns.stop:
+        moved = matrix.copy()
+        moved[:, 2] += matrix[:, :2] @ corner[:2]
+        near = RGBImage(np.ascontiguousarray(image[rows, columns]))
+        new, alpha = _near(
+            near,
+            Landmarks(landmarks - corner),
+            LabelMap(np.ascontiguousarray(labels[rows, columns])),
+            face,
+            moved,
+            skin,
+            tone,
+            np.ones(face.shape[:2], np.float32) if share is None else share,
+        )
+        mixed = near + (new.astype(np.float32) - near) * alpha[..., None]
+        result[rows, columns] = np.rint(np.clip(mixed, 0, 255))
+        mask[rows, columns] = np.rint(alpha * 255)
+    return RGBImage(result), Mask(mask)
+
+
+def _near(
+    image: RGBImage,
+    landmarks: Landmarks,
+    labels: LabelMap,
+    face: RGBImage,
+    matrix: Matrix,
+    skin: SkinColour | None,
+    tone: float,
+    shown: Share,
+) -> tuple[RGBImage, Share]:
+    """The new face where the picture has it, and how much of it shows."""
+    (height, width), back = labels.shape, invert(matrix)
     # Beyond the square there is nothing to show.
     reached = cv2.warpAffine(np.ones(face.shape[:2], np.float32), back, (width, height)) > 0.999
+    area = replaceable(image, landmarks, labels) & reached
     seam = SEAM * width_of(landmarks)
-    alpha = soft_edge(area & reached, seam) * np.clip(cv2.warpAffine(shown, back, (width, height)), 0, 1)
+    alpha = soft_edge(area, seam) * np.clip(cv2.warpAffine(shown, back, (width, height)), 0, 1)
     new = warp(face, back, width, height)
-    if np.ptp(image.astype(np.float32), axis=2).mean() < _GREY:
+    if np.ptp(image, axis=2).mean() < _GREY:
         new = RGBImage(np.repeat(cv2.cvtColor(new, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2))
     elif skin is not None:
-        bare = are(labels, SKIN) & area & reached
-        own = _colour_of(_lab(image), bare)
-        now = _colour_of(_lab(new), bare)
+        bare = are(labels, SKIN) & area
+        own, now = _colour_of(_lab(image), bare), _colour_of(_lab(new), bare)
         if own is not None and now is not None:
             new = _recoloured(new, soft_edge(bare, seam / 2), now, skin.towards(own, tone))
-    mixed = image + (new.astype(np.float32) - image) * alpha[..., None]
-    return RGBImage(np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)), Mask(np.rint(alpha * 255).astype(np.uint8))
+    return new, np.asarray(alpha, np.float32)
 
 
 def _recoloured(face: RGBImage, where: Share, now: SkinColour, wanted: SkinColour) -> RGBImage:

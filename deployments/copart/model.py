@@ -72,7 +72,7 @@ class CoPart(PartSwap):
                 outputs=(TensorSpec(name="exchanged", shape=("N", 3, SIDE, SIDE), range="[0, 1]", meaning="RGB"),),
             ),
         },
-        resources=Resources(gpu_memory_mb=900, cpus=1.0),
+        resources=Resources(gpu_memory_mb=600, cpus=1.0),
     )
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:

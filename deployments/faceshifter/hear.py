@@ -64,7 +64,7 @@ class FaceShifterHear(FaceSwap):
                 outputs=(TensorSpec(name="embedding", shape=("N", EMBEDDING), range="length 1", meaning="identity"),),
             ),
         },
-        resources=Resources(gpu_memory_mb=1900, cpus=1.0),
+        resources=Resources(gpu_memory_mb=1700, cpus=1.0),
     )
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:

@@ -51,7 +51,7 @@ class FaceShifter(FaceSwap):
                 ),
             ),
         },
-        resources=Resources(gpu_memory_mb=1900, cpus=1.0, min_replicas=1),
+        resources=Resources(gpu_memory_mb=1700, cpus=1.0),
     )
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:

@@ -59,7 +59,7 @@ class PSGAN(MakeupTransfer):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=1100, cpus=1.0),
+        resources=Resources(gpu_memory_mb=800, cpus=1.0),
     )
 
     def preprocess(self, x: MakeupInput) -> Tensors:

@@ -46,7 +46,7 @@ class StyleGAN2Rosinality(FaceGeneration):
                 outputs=(TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="about [-1, 1]", meaning="RGB"),),
             ),
         },
-        resources=Resources(gpu_memory_mb=1400, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=1000, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: FaceSeed) -> Tensors:

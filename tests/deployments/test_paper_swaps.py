@@ -506,3 +506,56 @@ def test_models_keep_their_roles_promises_on_small_engines(model_id: str, tmp_pa
         assert (result.image[result.mask == 0] == view.image[result.mask == 0]).all()
         assert not np.array_equal(result.image, view.image)
     model.close()
+
+
+@pytest.mark.torch
+def test_one_generator_in_both_layouts_makes_one_face_around_one_centre() -> None:
+    import small_swaps
+    import torch
+    from reduced import small_spec
+
+    from deployments.networks import network
+    from deployments.stylegan2_ada.from_rosinality import convert
+
+    torch.manual_seed(0)
+    theirs, ours = small_swaps.stylegan2_rosinality().eval(), small_swaps.stylegan2_ada().eval()
+    # Latents of a size that shows, weights as wide as equalised learning rates want them.
+    state = {
+        key: value if key.endswith("kernel") else torch.randn(value.shape) * (100 if key.startswith("style.") else 1)
+        for key, value in theirs.state_dict().items()
+    }
+    mean = torch.randn(1, small_swaps.LATENT)
+    theirs.load_state_dict(state)
+    wanted = {key: tuple(value.shape) for key, value in ours.state_dict().items()}
+    converted = convert({key: value.numpy() for key, value in state.items()}, mean.numpy(), wanted)
+    ours.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in converted.items()})
+
+    def answer(part: Any, spec: EngineSpec) -> Answer:
+        def run(feeds: Tensors) -> dict[str, NDArray[np.float32]]:
+            with torch.inference_mode():
+                given = part(*(torch.from_numpy(feeds[tensor.name]) for tensor in spec.inputs))
+            return {spec.outputs[0].name: given.numpy()}
+
+        return run
+
+    made = []
+    for model_id, net, beside in (("stylegan2_rosinality", theirs, {"latent_avg": mean}), ("stylegan2_ada", ours, {})):
+        engines = {}
+        for name, spec in model_class(model_id).spec.engines.items():
+            small = small_spec(model_id, name, spec)
+            part = network(model_id).parts[spec.part](net, beside)
+            engines[name] = Known(small, answer(part, small))
+        centre = face_code(np.linspace(-1, 1, small_swaps.LATENT).astype(np.float32))
+        seeds = [
+            FaceSeed(seed=5, truncation=share, centre=code) for share, code in ((1, None), (0, None), (0.5, centre))
+        ]
+        made.append(model_class(model_id)(engines)(seeds))
+        with torch.inference_mode():
+            w = mean + torch.from_numpy(code_deviations(centre, small_swaps.LATENT))
+            expected = theirs(theirs.spread(w), theirs.fixed_noise()).numpy()
+        given = engines["synthesis"]({"offset": code_deviations(centre, small_swaps.LATENT)})["image"]
+        assert np.abs(given - expected).max() < 1e-4 * np.abs(expected).max()
+    for one, other in zip(*made, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+    drawn_face, mean_face, centred = made[0]
+    assert not np.array_equal(drawn_face, mean_face) and not np.array_equal(centred, mean_face)
