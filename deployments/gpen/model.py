@@ -28,6 +28,8 @@ STRENGTH = 0.8
 SMALL = 100
 """Faces with a shorter side under so many pixels are blurred by a binomial filter before they are shrunk."""
 
+BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
+
 Floats = NDArray[np.float32]
 
 
@@ -83,7 +85,7 @@ class GPEN(FaceRestoration):
         restored: Floats = outputs["restored"][0].transpose(1, 2, 0) * 127.5 + 127.5
         box = bounding_box(places(x))
         if min(box.width, box.height) < SMALL:
-            restored = cv2.sepFilter2D(restored, -1, *[np.array([0.25, 0.5, 0.25], np.float32)] * 2)
+            restored = np.asarray(cv2.sepFilter2D(restored, -1, BINOMIAL, BINOMIAL), np.float32)
         mixed = restored * STRENGTH + face * np.float32(1 - STRENGTH)
         patch = RGBImage(np.ascontiguousarray(np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)))
         return paste(canvas, patch, mask_of(outputs["logits"][0]), matrix)

@@ -36,11 +36,12 @@ class RetinaFace(Model[RGBImage, tuple[Face, ...]]):
     def preprocess(self, x: RGBImage) -> Tensors:
         height, width = self.network_size(*x.shape[:2])
         seen = cv2.resize(x, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-        return {"image": np.ascontiguousarray((seen[..., ::-1] - np.float32(MEAN)).transpose(2, 0, 1)[None])}
+        return {"image": np.ascontiguousarray((seen[..., ::-1] - np.array(MEAN, np.float32)).transpose(2, 0, 1)[None])}
 
     def postprocess(self, outputs: Tensors, x: RGBImage) -> tuple[Face, ...]:
         height, width = self.network_size(*x.shape[:2])
-        found = faces(*(outputs[name][0] for name in ("loc", "logits", "landms")), height, width, SURE)
+        loc, logits, landms = (outputs[name][0] for name in ("loc", "logits", "landms"))
+        found = faces(loc, logits, landms, height, width, SURE)
         scale = np.array([x.shape[1] / width, x.shape[0] / height], np.float32)
         result = []
         for box, points, score in zip(found.boxes, found.points, found.scores, strict=True):
