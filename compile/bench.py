@@ -18,7 +18,7 @@ from compile.openvino import open_engine, read_graph, served_precision
 from modiste.spec import EngineSpec, TensorSpec
 
 FREE_SIZE = 128
-"""What free sizes other than the batch are set to, pixels."""
+"""What free sizes are set to whose usual value the spec does not say, pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +38,23 @@ class EngineTimes:
     max_difference: float
 
 
+def free_size(spec: EngineSpec, size: str) -> int:
+    return 1 if size == "N" else spec.sizes.get(size, FREE_SIZE)
+
+
 def random_feeds(spec: EngineSpec, seed: int = 0) -> dict[str, np.ndarray]:
-    """Uniform noise within each input's declared range, e.g. "[0, 1]"; standard normal where it has no bounds."""
+    """Uniform noise within each input's declared range, e.g. "[0, 1]"; standard normal where it has no bounds, and
+    zeros and ones where whole numbers have none."""
     generator = np.random.default_rng(seed)
 
     def one(tensor: TensorSpec) -> np.ndarray:
-        shape = [1 if s == "N" else FREE_SIZE if isinstance(s, str) else s for s in tensor.shape]
+        shape = [free_size(spec, s) if isinstance(s, str) else s for s in tensor.shape]
         bounds = re.search(r"\[(-?[\d.]+), (-?[\d.]+)\]", tensor.range)
-        if bounds is None:
-            return generator.standard_normal(shape, np.float32)
-        return generator.uniform(float(bounds[1]), float(bounds[2]), shape).astype(np.float32)
+        low, high = (float(bounds[1]), float(bounds[2])) if bounds else (0.0, 1.0)
+        if tensor.dtype != "float32":
+            return generator.integers(int(low), int(high) + 1, shape).astype(tensor.dtype)
+        drawn = generator.uniform(low, high, shape) if bounds else generator.standard_normal(shape)
+        return drawn.astype(np.float32)
 
     return {tensor.name: one(tensor) for tensor in spec.inputs}
 
@@ -55,7 +62,7 @@ def random_feeds(spec: EngineSpec, seed: int = 0) -> dict[str, np.ndarray]:
 def measure(name: str, spec: EngineSpec, *, threads: int, repeats: int = 5) -> EngineTimes:
     """Time eager torch and the engine in each of its precisions in turns; the median of each counts."""
     feeds = random_feeds(spec)
-    free = {s: FREE_SIZE for tensor in spec.inputs for s in tensor.shape if isinstance(s, str) and s != "N"}
+    free = {s: free_size(spec, s) for tensor in spec.inputs for s in tensor.shape if isinstance(s, str) and s != "N"}
     engines: dict[str, Engine] = {
         "eager": EagerEngine(spec, read_graph(ov.Core(), spec, free), threads=threads),
         "float32": open_engine(spec, threads=threads, precision="float32"),

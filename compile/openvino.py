@@ -8,6 +8,7 @@ import io
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -58,6 +59,16 @@ def served_precision(spec: EngineSpec) -> Precision:
     return spec.precision if has_matrix_units() else "float32"
 
 
+def compile_options(precision: Precision, threads: int) -> dict[str, Any]:
+    """What OpenVINO is told of every engine."""
+    return {
+        "INFERENCE_PRECISION_HINT": _PRECISION[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+
 def open_engine(spec: EngineSpec, *, threads: int | None = None, precision: Precision | None = None) -> OpenVINOEngine:
     """Load the engine from the cache, or build it.
 
@@ -65,12 +76,7 @@ def open_engine(spec: EngineSpec, *, threads: int | None = None, precision: Prec
     precision: what to compute in; `served_precision` where None
     """
     core = ov.Core()
-    options = {
-        "INFERENCE_PRECISION_HINT": _PRECISION[precision or served_precision(spec)],
-        "INFERENCE_NUM_THREADS": threads or settings().threads,
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
+    options = compile_options(precision or served_precision(spec), threads or settings().threads)
     device = core.get_property("CPU", "FULL_DEVICE_NAME")
     key = engine_key(spec, runtime=f"openvino-{ov.get_version()}", device=device, options=options)
 
@@ -84,12 +90,15 @@ def open_engine(spec: EngineSpec, *, threads: int | None = None, precision: Prec
     return OpenVINOEngine(spec, cached_blob(key, build, load))
 
 
-def read_graph(core: ov.Core, spec: EngineSpec, sizes: Mapping[str, int] | None = None) -> ov.Model:
+def read_graph(
+    core: ov.Core, spec: EngineSpec, sizes: Mapping[str, int] | None = None, path: Path | None = None
+) -> ov.Model:
     """Read the weights' graph with inputs and outputs in the spec's order and a batch of 1.
 
     sizes: values for free sizes other than the batch; those not named stay free
+    path:  of another graph with the spec's tensors
     """
-    graph = core.read_model(graph_file(spec))
+    graph = core.read_model(path or graph_file(spec))
     fixed = {"N": 1, **(sizes or {})}
     graph.reshape(
         {

@@ -1,4 +1,4 @@
-"""`python -m deployments models | export | parity | measure`."""
+"""`python -m deployments models | export | parity | measure | speed`."""
 
 import json
 import sys
@@ -60,6 +60,7 @@ the most megabytes that tensors other than weights hold at once.
 )
 
 
+SPEED = Path("loadtests/results/networks.jsonl")
 main = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 
@@ -132,6 +133,44 @@ def parity(folder: Path, model: str | None = typer.Option(None, help="id of one 
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     if missed or not table.rows:
+        raise typer.Exit(1)
+
+
+@main.command()
+def speed(
+    folders: Annotated[list[Path], typer.Argument(help="with parity kits, whose keys and weights are taken")],
+    model: Annotated[str | None, typer.Option(help="id of the one model whose networks are measured")] = None,
+    out: Annotated[Path, typer.Option(help="a row of JSON is added for each as it is done")] = SPEED,
+    threads: Annotated[int, typer.Option(min=1, help="of eager torch and of OpenVINO")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="runs of each, of which the median counts")] = 3,
+    memory_gb: Annotated[float, typer.Option(help="weights over this, counted four times, are skipped (GB)")] = 12.0,
+) -> None:
+    """Every published network at its real size: eager torch against OpenVINO, and against its reference's own time.
+
+    Rows that OUT has already are not measured again: after a break, give the same command. To measure anew, remove
+    the file. Each row has a process of its own. Wants a quiet machine; needs the torch environment. Exit 1 where
+    OpenVINO is not faster or its outputs differ, where eager takes over 1.1 times what the reference took on two
+    cores, and where a network could not be run; what was skipped says why.
+    """
+    from deployments.speed import Limits, machine, rows
+
+    limits = Limits(threads=threads, repeats=repeats, memory_gb=memory_gb)
+    done = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else [machine()]
+    with out.open("a") as written:
+        if not out.stat().st_size:
+            written.write(json.dumps(done[0]) + "\n")
+        for row in rows(folders, model, limits, done):
+            typer.echo(json.dumps(row), err=True)
+            written.write(json.dumps(row) + "\n")
+            written.flush()
+            done.append(row)
+    latest = {(row["row"], row["name"]): row for row in done if row["row"] != "machine"}
+    columns = ("row", "name", "load", "input", "clock", "eager_s", "openvino_s", "reference_s", "ratio", "worst")
+    table = Table(*columns, "missed or skipped")
+    for row in latest.values():
+        table.add_row(*(str(row.get(column, "")) for column in columns), row.get("missed") or row.get("skipped") or "")
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if any("missed" in row for row in latest.values()):
         raise typer.Exit(1)
 
 
