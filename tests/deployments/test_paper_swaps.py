@@ -17,11 +17,11 @@ from deployments import MODELS, model_class
 from deployments.base import Model
 from deployments.copart.exchange import of_face
 from deployments.e4e.model import E4E
-from deployments.faceshifter.align import alignment, corners_kept, resized
+from deployments.faceshifter.align import TEMPLATES, alignment, corners_kept, resized
 from deployments.roles import FaceSeed, FaceView, MakeupInput, SwapInput, code_deviations, face_code
 from deployments.stylegan2_ada.model import StyleGAN2Ada
 from modiste.errors import InvalidOption
-from modiste.face_alignment import five_points, landmarks_of_mesh
+from modiste.face_alignment import arcface_template, five_points, landmarks_of_mesh
 from modiste.face_blend import lay_in, replaceable, skin_colour, soft_edge
 from modiste.face_mesh import LEFT_EYE, LIPS_OUTER, OVAL, RIGHT_EYE, neutral
 from modiste.geometry import invert, transform, warp
@@ -308,6 +308,52 @@ def test_identities_are_seen_as_their_networks_were_trained() -> None:
         seen = engines["identity"].fed[0]["face"]
         assert seen.shape == (1, 3, 112, 112)
         assert np.allclose(seen.mean((0, 2, 3)), np.array([1, 1 / 255, -1])[order], atol=1e-3)
+
+
+def dotted(points: NDArray[np.float32]) -> FaceView:
+    """Black, with a white dot on each point."""
+    view, image = drawn(), np.zeros((320, 320, 3), np.uint8)
+    for point in np.rint(points * 16).astype(int):
+        cv2.circle(image, point.tolist(), 3 * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
+    return FaceView(image=RGBImage(image), landmarks=view.landmarks, labels=view.labels)
+
+
+def weighed(plane: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+    """Middle (x, y) of what is bright, and how far it spreads."""
+    rows, columns = np.indices(plane.shape)
+    weight = plane - plane.min()
+    middle = np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
+    away = ((columns - middle[0]) ** 2 + (rows - middle[1]) ** 2) * weight
+    return middle, float(np.sqrt(away.sum() / weight.sum()))
+
+
+@pytest.mark.parametrize("model_id", ["faceshifter", "faceshifter_hear"])
+def test_faces_lie_where_their_networks_want_them(model_id: str) -> None:
+    view = dotted(five_points(landmarks_of_mesh(drawn().landmarks)))
+    model, engines = swap(model_id)
+    model([SwapInput(source=view, target=view)])
+    if model_id == "faceshifter":
+        template = TEMPLATES[2] * (256 / 112) + (256 / 224 - 1) / 2
+    else:  # what the identity network is then shown is ArcFace's template, at 218 of 256 pixels
+        template = (arcface_template(112) - 56) * (0.85 * 256 / 112) + 128
+    middle, spread = weighed(engines["main"].fed[0]["target"][0, 0])
+    assert np.abs(middle - template.mean(axis=0)).max() < 0.6
+    assert spread == pytest.approx(np.sqrt(((template - template.mean(axis=0)) ** 2).sum(axis=1).mean()), rel=0.05)
+    shown, _ = weighed(engines["identity"].fed[0]["face"][0, 0])
+    template = TEMPLATES[2] if model_id == "faceshifter" else arcface_template(112)
+    assert np.abs(shown - template.mean(axis=0)).max() < 1
+
+
+def test_head_and_shoulders_lie_in_the_middle_of_what_parts_are_found_in() -> None:
+    points = drawn().landmarks[:, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    view = dotted(np.array([low, high, (low[0], high[1]), (high[0], low[1])], np.float32))
+    model, engines = swap("copart")
+    model([SwapInput(source=view, target=view)])
+    middle, spread = weighed(engines["segments"].fed[0]["picture"][0, 0])
+    assert np.abs(middle - 127.5).max() < 0.6
+    width, height = (high - low) * (256 / (1.7 * (high - low).max()))
+    assert spread == pytest.approx(np.hypot(width, height) / 2, rel=0.02)
 
 
 def test_what_a_swap_with_itself_loses_goes_to_the_second_stage() -> None:
