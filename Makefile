@@ -10,7 +10,7 @@ COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 PURELIB := import sysconfig; print(sysconfig.get_path("purelib"))
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast check bench weights engines models lock clean
+.PHONY: help demo serve test test-fast check bench weights engines graphs models lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ weights: $(VENV)/serve ## fetch and verify the default weights
 
 engines: $(VENV)/serve ## build the engines for this machine
 	$(BIN)/python -m compile build
+
+graphs: $(TORCH)/ready ## the graphs of MODISTE_EDITION=paper, from the official checkpoints in the store
+	$(TORCH)/bin/python -m deployments export
 
 models: $(VENV)/serve ## write docs/models.md from the specs
 	$(BIN)/python -m deployments models > docs/models.md

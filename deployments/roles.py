@@ -81,7 +81,7 @@ class IdentityInput:
 class IdentityEmbedding(Model[IdentityInput, Embedding]):
     """Who it is: pictures of one person have a high cosine.
 
-    same_person: the cosine from which on the network's authors take two pictures for one person
+    same_person: the cosine from which on two pictures are usually taken for one person
     """
 
     same_person: ClassVar[float]

@@ -4,6 +4,7 @@ It takes a second and a half per face on a CPU thread, and runs under the settin
 """
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import typer
@@ -23,12 +24,16 @@ class _Casting(FaceExchange[FaceSeed, Look]):
 def main(count: int = 160) -> None:
     """Generate the faces of seeds 0 to count - 1 and write down how they look."""
     with LocalRunner() as runner:
-        graph = _Casting(runner.calls(_Casting))
-        looks = [
-            asyncio.run(graph(FaceSeed(seed=seed, truncation=TRUNCATION)))
-            for seed in track(range(count), description="Casting")
-        ]
-    file = table_file()
+        write_table(runner, count, table_file())
+    typer.echo(f"{count} faces in {table_file()}")
+
+
+def write_table(runner: LocalRunner, count: int, file: Path) -> None:
+    graph = _Casting(runner.calls(_Casting))
+    looks = [
+        asyncio.run(graph(FaceSeed(seed=seed, truncation=TRUNCATION)))
+        for seed in track(range(count), description="Casting")
+    ]
     file.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         file,
@@ -37,7 +42,6 @@ def main(count: int = 160) -> None:
         yaws=np.array([look.yaw for look in looks], np.float16),
         embeddings=np.array([look.embedding for look in looks], np.float16),
     )
-    typer.echo(f"{count} faces in {file}")
 
 
 if __name__ == "__main__":
