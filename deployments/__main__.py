@@ -6,59 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from jinja2 import Template
 from rich.console import Console
 from rich.table import Table
 
-from deployments import EDITIONS, model_class, model_folder, models_in_use
-from deployments.published import FIGURES, published
-from weights.manifest import digest, load_manifest
-
-PAGE = Template(
-    """# Models
-
-Written by `make models` from `deployments/*/model.py`, `deployments/networks.json` and `weights/manifest.toml`; do not
-edit.
-
-| role ({{ edition }} edition) | model | what it is | weights | digest | licence | commercial |
-| --- | --- | --- | --- | --- | --- | --- |
-{% for row in rows -%}
-| {{ row.role }} | [{{ row.model }}](../deployments/{{ row.folder }}/README.md) | {{ row.paper }} | \
-{{ row.weights }} | {{ row.digest }} | {{ row.licence }} | {{ row.commercial }} |
-{% endfor %}
-| engine | inputs | outputs | precision | tolerance |
-| --- | --- | --- | --- | --- |
-{% for engine in engines -%}
-| {{ engine.name }} | {{ engine.inputs }} | {{ engine.outputs }} | {{ engine.precision }} | {{ engine.tolerance }} |
-{% endfor %}
-## Published networks
-
-Each takes the keys of its reference's checkpoint as they are (`deployments/*/network.py`). Figures come from
-`deployments/networks.json`, which `python -m deployments measure` writes in the torch environment, checkpoints from
-`weights/official.toml`. None of them has been downloaded: addresses, digests, sizes and terms are as published.
-Commercial is "no" where the publisher forbids it, where weights or data it derives from do, or where no licence covers
-the file.
-
-| network | paper | licence of the code | weights | checkpoint | SHA-256 | MB | licence of the weights | commercial |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |
-{% for row in origins -%}
-| {{ row.network }} | {{ row.paper }} | {{ row.code }} | {{ row.id }} | {{ row.checkpoint }} | {{ row.sha256 }} | \
-{{ row.size }} | {{ row.licence }} | {{ row.commercial }} |
-{% endfor %}
-Parity: the largest difference from the reference over its largest value, with the same deterministic weights, the worst
-of all outputs; "keys" where a kit holds no outputs, only keys, shapes and their order, all equal. Parameters in
-millions. One pass with one picture of the input's size, float32, eager: billions of multiplications with additions, and
-the most megabytes that tensors other than weights hold at once.
-
-| network | kit | parity | tolerance | parameters | input | GMACs | activations |
-| --- | --- | --- | --- | --- | --- | --- | --- |
-{% for row in measured -%}
-| {{ row.network }} | {{ row.kit }} | {{ row.worst }} | {{ row.tolerance }} | {{ row.parameters }} | {{ row.input }} | \
-{{ row.gmacs }} | {{ row.activation_mb }} |
-{% endfor %}""",
-    trim_blocks=False,
-)
-
+from deployments import model_class, models_in_use
+from deployments.page import FIGURES, models_page
+from weights.manifest import load_manifest
 
 SPEED = Path("loadtests/results/networks.jsonl")
 main = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -67,36 +20,7 @@ main = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 @main.command()
 def models() -> None:
     """docs/models.md, written from the specs and the manifest."""
-    manifest = load_manifest()
-    rows, engines = [], []
-    for role, model in EDITIONS["default"].items():
-        spec = model_class(model).spec
-        entries = [manifest[w] for w in sorted({e.weights for e in spec.engines.values()})]
-        rows.append(
-            {
-                "role": role,
-                "model": model,
-                "folder": model_folder(model),
-                "paper": spec.paper,
-                "weights": ", ".join(entry.id for entry in entries) or "none",
-                "digest": ", ".join(f"`{digest(entry)[:12]}`" for entry in entries),
-                "licence": "; ".join(entry.licence for entry in entries) or spec.licence,
-                "commercial": "no" if any(not entry.commercial for entry in entries) else "yes",
-            }
-        )
-        for name, engine in spec.engines.items():
-            engines.append(
-                {
-                    "name": model if name == "main" else f"{model}.{name}",
-                    "inputs": "<br>".join(f"{t.name} {list(t.shape)} {t.range}" for t in engine.inputs),
-                    "outputs": "<br>".join(f"{t.name} {list(t.shape)}" for t in engine.outputs),
-                    "precision": engine.precision,
-                    "tolerance": engine.tolerance,
-                }
-            )
-    origins, measured = published(json.loads(FIGURES.read_text()))
-    page = PAGE.render(edition="default", rows=rows, engines=engines, origins=origins, measured=measured)
-    sys.stdout.write(page + "\n")
+    sys.stdout.write(models_page() + "\n")
 
 
 @main.command()

@@ -83,7 +83,7 @@ def test_the_figures_are_of_these_networks() -> None:
     """What was measured names exactly the networks of the table, and says of their origin what they declare."""
     from deployments.measure import declared
     from deployments.networks import NETWORKS
-    from deployments.published import FIGURES
+    from deployments.page import FIGURES
 
     figures = json.loads(FIGURES.read_text())
     assert list(figures) == sorted(NETWORKS)
