@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compile.engine import Tensors, check_feeds
-from deployments import EDITIONS, MODELS, model_class, model_folder
+from deployments import EDITIONS, MODELS, model_class, model_folder, open_model
 from deployments.cloth_unet.model import placed as placed_garment
 from deployments.densepose import boxes as dense_boxes
 from deployments.lightweight_openpose.group import CROWD, FIELDS, LIMBS, group
@@ -22,7 +22,7 @@ from deployments.posenet.prepare import placed as placed_in_square
 from deployments.roles import ParsingInput
 from deployments.schp.parse import ATR_NAMES, LIP_NAMES
 from modiste.body_box import body_box
-from modiste.image import Keypoints, RGBImage
+from modiste.image import Keypoints, RGBImage, decode
 from modiste.labels import BODY_25, COCO_18, JOINT, BodyPart, Clothes, body_parts
 from modiste.settings import settings
 from modiste.spec import EngineSpec
@@ -166,6 +166,7 @@ def test_openpose_takes_padding_off() -> None:
     left = (256 - 150) // 2
     inside = {name: place * scale + (left, 0) for name, place in joints.items()}
     inside["left_wrist"] = np.array([left + 160.0, inside["left_wrist"][1]])
+    inside["right_wrist"] = np.array([left - 10.0, inside["right_wrist"][1]])
 
     def engine(feeds: Tensors) -> dict[str, Maps]:
         assert not feeds["image"][..., :left].any() and not feeds["image"][..., left + 150 :].any()
@@ -173,7 +174,9 @@ def test_openpose_takes_padding_off() -> None:
 
     (pose,) = opened("lightweight_openpose", main=engine)([plain(512, 300, 255)])[0]
     assert np.abs(pose.keypoints[JOINT["nose"], :2] - joints["nose"]).max() < 4 / scale
-    assert not pose.keypoints[JOINT["left_wrist"]].any()
+    assert pose.keypoints[JOINT["left_elbow"], 2] > 0
+    for outside in ("left_wrist", "right_wrist"):
+        assert not pose.keypoints[JOINT[outside]].any()
 
 
 def test_openpose_survives_noise() -> None:
@@ -259,6 +262,20 @@ def test_a_box_goes_on_where_the_picture_does() -> None:
     one = np.zeros((25, 3), np.float32)
     one[JOINT["nose"]] = 30, 40, 0.5
     assert body_box(Keypoints(one), 100, 100).centre == (30, 40)
+
+
+@pytest.mark.weights
+def test_a_box_of_eighteen_joints_is_the_one_that_the_default_edition_tells(samples: Path) -> None:
+    """Flows were made for the boxes of BlazePose, which guesses feet, hands and what lies outside the picture."""
+    model = open_model("blazepose")
+    for name in ("ana", "ken", "leo"):
+        picture = decode((samples / "persons" / f"{name}.jpg").read_bytes())
+        (pose, *_) = model([picture])[0]
+        keypoints = pose.keypoints.copy()
+        keypoints[BODY_25.index("left_big_toe") :] = 0
+        keypoints[keypoints[:, 2] < 0.3] = 0
+        assert body_box(Keypoints(keypoints), *picture.shape[:2]).iou(pose.box) > 0.93, name
+    model.close()
 
 
 # --- parsing -------------------------------------------------------------------------------------------------------
@@ -522,6 +539,8 @@ def test_the_garment_network_sees_the_picture_in_the_middle_of_nothing() -> None
     assert not seen[0][0, :, :200].any() and not seen[0][0, :, 599:].any()
     # The published threshold is the mask's middle.
     assert (mask == 128).all() and mask.shape == (300, 601)
+    upright = placed_garment(601, 300, 800)
+    assert (upright.width, upright.height, upright.left, upright.top) == (399, 800, 200, 0)
 
 
 # --- declared ------------------------------------------------------------------------------------------------------
