@@ -107,7 +107,6 @@ def lay_in(
     *,
     skin: SkinColour | None,
     tone: float,
-    share: Share | None = None,
 ) -> tuple[RGBImage, Mask]:
     """Put a new face in the place of the picture's own.
 
@@ -115,7 +114,6 @@ def lay_in(
     face:    [S, S, 3], aligned by `matrix` (picture to square)
     skin:    colour of the new identity's own skin; None: the face keeps what it was made with
     tone:    0: `skin`, 1: the colour of the picture's skin
-    share:   [S, S], how much of the new face shows; all of it where None
     returns: the picture, and where it was changed; where the mask is 0 it equals `image` exactly
     """
     part = bounding_box(landmarks)
@@ -135,7 +133,6 @@ def lay_in(
             moved,
             skin,
             tone,
-            np.ones(face.shape[:2], np.float32) if share is None else share,
         )
         mixed = near + (new.astype(np.float32) - near) * alpha[..., None]
         result[rows, columns] = np.rint(np.clip(mixed, 0, 255))
@@ -151,7 +148,6 @@ def _near(
     matrix: Matrix,
     skin: SkinColour | None,
     tone: float,
-    shown: Share,
 ) -> tuple[RGBImage, Share]:
     """The new face where the picture has it, and how much of it shows."""
     (height, width), back = labels.shape, invert(matrix)
@@ -159,7 +155,6 @@ def _near(
     reached = cv2.warpAffine(np.ones(face.shape[:2], np.float32), back, (width, height)) > 0.999
     area = replaceable(image, landmarks, labels) & reached
     seam = SEAM * width_of(landmarks)
-    alpha = soft_edge(area, seam) * np.clip(cv2.warpAffine(shown, back, (width, height)), 0, 1)
     new = warp(face, back, width, height)
     if np.ptp(image, axis=2).mean() < _GREY:
         new = RGBImage(np.repeat(cv2.cvtColor(new, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2))
@@ -168,7 +163,7 @@ def _near(
         own, now = _colour_of(_lab(image), bare), _colour_of(_lab(new), bare)
         if own is not None and now is not None:
             new = _recoloured(new, soft_edge(bare, seam / 2), now, skin.towards(own, tone))
-    return new, np.asarray(alpha, np.float32)
+    return new, soft_edge(area, seam)
 
 
 def _recoloured(face: RGBImage, where: Share, now: SkinColour, wanted: SkinColour) -> RGBImage:

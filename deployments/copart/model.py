@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from compile.engine import Engine, Tensors
 from deployments.copart.exchange import of_face
 from deployments.roles import FaceView, PartSwap, SwapInput, SwappedFace
-from modiste.face_blend import lay_in, loop, skin_colour
+from modiste.face_blend import Area, Share, lay_in, loop, replaceable, skin_colour
 from modiste.face_mesh import OVAL
 from modiste.geometry import Matrix, bounding_box, warp
 from modiste.image import RGBImage
@@ -47,7 +47,7 @@ _PICTURE = TensorSpec(name="picture", shape=("N", 3, SIDE, SIDE), range="[0, 1]"
 
 
 class CoPart(PartSwap):
-    """Parts that lie on the target's face come from the source; what the parsing calls face is laid into the frame."""
+    """The face and the parts on it come from the source; what the parsing calls face is laid into the frame."""
 
     spec = ModelSpec(
         id="copart",
@@ -81,21 +81,20 @@ class CoPart(PartSwap):
         self._sources: OrderedDict[bytes, Tensors] = OrderedDict()
 
     def preprocess(self, x: SwapInput) -> Tensors:
-        picture, grid = self._seen(x.target), int(self.engines["segments"].spec.outputs[0].shape[2])
+        target, picture = x.target, self._seen(x.target)
         ours = self.engines["segments"]({"picture": picture})
-        face = loop(x.target.landmarks, OVAL, x.target.labels.shape).astype(np.float32)
-        # As the network's features are: each cell the mean of the pixels under it.
-        square = cv2.warpAffine(face, self._matrix(x.target), (self._side, self._side))
-        mask = of_face(ours["segments"][0], cv2.resize(square, (grid, grid), interpolation=cv2.INTER_AREA))
+        outline = self._cells(target, loop(target.landmarks, OVAL, target.labels.shape))
+        face = self._cells(target, replaceable(target.image, target.landmarks, target.labels))
+        # The face is exchanged whole, whatever the parts say; they say how far around it.
+        mask = np.maximum(of_face(ours["segments"][0], outline), face)
         return {"picture": picture, **self._source(x.source), **ours, "mask": mask[None, None]}
 
     def infer(self, feeds: Tensors) -> Tensors:
-        return {**self.engines["exchange"](feeds), "mask": feeds["mask"]}
+        return self.engines["exchange"](feeds)
 
     def postprocess(self, outputs: Tensors, x: SwapInput) -> SwappedFace:
         target, source = x.target, x.source
         face = np.rint(outputs["exchanged"][0].transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8)
-        share = cv2.resize(outputs["mask"][0, 0], (self._side, self._side), interpolation=cv2.INTER_LINEAR)
         image, mask = lay_in(
             target.image,
             target.landmarks,
@@ -104,9 +103,14 @@ class CoPart(PartSwap):
             self._matrix(target),
             skin=skin_colour(source.image, source.landmarks, source.labels),
             tone=x.tone,
-            share=np.asarray(share, np.float32),
         )
         return SwappedFace(image=image, mask=mask)
+
+    def _cells(self, view: FaceView, area: Area) -> Share:
+        """An area of the crop as the network's features are laid out: each cell the mean of the pixels under it."""
+        grid = int(self.engines["segments"].spec.outputs[0].shape[2])
+        square = cv2.warpAffine(area.astype(np.float32), self._matrix(view), (self._side, self._side))
+        return np.asarray(cv2.resize(square, (grid, grid), interpolation=cv2.INTER_AREA), np.float32)
 
     def _source(self, view: FaceView) -> Tensors:
         """Features and parts, the same for every frame that the face is put into."""

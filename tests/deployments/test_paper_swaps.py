@@ -385,6 +385,23 @@ def test_parts_count_by_how_much_of_them_lies_in_the_face() -> None:
     assert not found[:4, 5].any()  # background
 
 
+def test_a_face_is_exchanged_whole_whatever_parts_a_checkpoint_has() -> None:
+    model, engines = swap("copart")
+
+    def nowhere(feeds: Tensors) -> dict[str, NDArray[np.float32]]:
+        """All background."""
+        segments = np.zeros((1, 11, 64, 64), np.float32)
+        segments[:, 0] = 1
+        return {"segments": segments, "shift": np.zeros((1, 10, 2), np.float32), "affine": np.ones((1, 10, 2, 2), "f4")}
+
+    engines["segments"].answer = nowhere
+    target = drawn()
+    result = model([SwapInput(source=drawn(OTHER_SKIN), target=target)])[0]
+    mask = engines["exchange"].fed[0]["mask"][0, 0]
+    assert mask[32, 32] == 1 and not mask[:8].any() and not mask[-8:].any()
+    assert (result.mask > 250).sum() > 0.3 * (target.labels == F.SKIN).sum()
+
+
 def test_eyes_behind_glass_are_replaced_and_behind_dark_glass_are_not() -> None:
     target = drawn()
     eyes = np.isin(target.labels, (F.LEFT_EYE, F.RIGHT_EYE))
