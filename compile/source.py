@@ -24,7 +24,7 @@ def graph_file(spec: EngineSpec) -> Path:
     exported = exported_file(spec)
     if not exported.exists():
         raise WeightsUnavailable(
-            f"Expected the graph of {spec.weights} {spec.part} in the cache; "
+            f"Expected the graph of {' '.join(filter(None, (spec.weights, spec.part)))} in the cache; "
             "run `python -m deployments export` in the torch environment, once its checkpoint is in the store."
         )
     return exported
