@@ -66,7 +66,7 @@ def speed(
     model: Annotated[str | None, typer.Option(help="id of the one model whose networks are measured")] = None,
     out: Annotated[Path, typer.Option(help="a row of JSON is added for each as it is done")] = SPEED,
     threads: Annotated[int, typer.Option(min=1, help="of eager torch and of OpenVINO")] = 1,
-    repeats: Annotated[int, typer.Option(min=1, help="runs of each, of which the median counts")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="least runs of each, of which the median counts")] = 3,
     memory_gb: Annotated[float, typer.Option(help="weights over this, counted four times, are skipped (GB)")] = 12.0,
 ) -> None:
     """Every published network at its real size: eager torch against OpenVINO, and against its reference's own time.
