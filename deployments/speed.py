@@ -58,7 +58,7 @@ LEAST, MOST = 0.5, 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """threads: of eager and of OpenVINO; repeats: least runs of each; memory_gb: that a row's weights may take, all copies"""
+    """threads: of eager and of OpenVINO; repeats: least runs of each; memory_gb: that weights may take, all copies"""
 
     threads: int = 1
     repeats: int = 3
