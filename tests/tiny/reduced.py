@@ -323,17 +323,22 @@ def open_reduced(model_id: str, folder: Path) -> Model[Any, Any]:
 def open_small(model_id: str, name: str, spec: EngineSpec, folder: Path) -> Engine:
     if name not in REDUCED[model_id]:
         return open_engine(spec)
+    small, path = small_spec(model_id, name, spec), folder / f"{model_id}-{name}.onnx"
+    return opened_graph(small, lambda: small_part(model_id, name, spec), path)
+
+
+def opened_graph(spec: EngineSpec, part: Callable[[], Module], path: Path) -> Engine:
+    """path: of the graph, which is written where it is absent"""
     from compile.export import export
 
-    small, path = small_spec(model_id, name, spec), folder / f"{model_id}-{name}.onnx"
     if not path.exists():
-        export(small_part(model_id, name, spec), small.inputs, small.outputs, path, small.sizes)
+        export(part(), spec.inputs, spec.outputs, path, spec.sizes)
     core = ov.Core()
     graph = core.read_model(path)
-    parameters = [graph.input(tensor.name).get_node() for tensor in small.inputs]
-    results = [graph.output(tensor.name).get_node() for tensor in small.outputs]
+    parameters = [graph.input(tensor.name).get_node() for tensor in spec.inputs]
+    results = [graph.output(tensor.name).get_node() for tensor in spec.outputs]
     options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-    return OpenVINOEngine(small, core.compile_model(ov.Model(results, parameters, model_id), "CPU", options))
+    return OpenVINOEngine(spec, core.compile_model(ov.Model(results, parameters, path.stem), "CPU", options))
 
 
 def small_spec(model_id: str, name: str, spec: EngineSpec) -> EngineSpec:
@@ -352,14 +357,20 @@ def small_part(model_id: str, name: str, spec: EngineSpec) -> Module:
 
     identifier, row = entry(spec.weights).network, REDUCED[model_id][name]
     assert identifier is not None, f"{model_id} {name} runs no published network"
+    beside = {key: torch.from_numpy(value) for key, value in row.beside.items()}
+    return network(identifier).parts[spec.part](small_net(identifier, row), beside).eval()
+
+
+def small_net(identifier: str, row: Reduced) -> Module:
+    import torch
+
     of, kit = network(identifier), _kit(row)
-    assert of.knows(kit.shapes), f"{model_id} {name}: the small network is not one of {identifier}"
+    assert of.knows(kit.shapes), f"the small network is not one of {identifier}"
     net = of.build(kit.shapes, {**kit.arch, **row.arch})
     state = net.state_dict()
     for key, values in kits.weights(kit).items():
         state[key].copy_(torch.from_numpy(values))
-    beside = {key: torch.from_numpy(value) for key, value in row.beside.items()}
-    return of.parts[spec.part](net, beside).eval()
+    return net
 
 
 def _kit(row: Reduced) -> Kit:
