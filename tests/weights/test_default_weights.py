@@ -11,7 +11,7 @@ import openvino
 import pytest
 from numpy.typing import NDArray
 
-from weights.manifest import load_manifest
+from weights.manifest import select
 from weights.store import artefact, fetch, verify
 
 pytestmark = pytest.mark.weights
@@ -48,7 +48,7 @@ def faces() -> tuple[Picture, ...]:
 
 
 @pytest.mark.parametrize(
-    ("identifier", "part"), [(of.id, part) for of in load_manifest().values() for part in of.parts or [""]]
+    ("identifier", "part"), [(of.id, part) for of in select(()) for part in of.parts or [""]]
 )
 def test_every_network_opens(identifier: str, part: str) -> None:
     opened = artefact(identifier, part)
