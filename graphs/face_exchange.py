@@ -43,7 +43,7 @@ FULL = 1024
 """Side of a virtual face's crop, pixels, at most: as large as it is generated."""
 SMALLEST_FACE = 20
 """Longer side of a face, pixels, under which there is nothing to swap."""
-_FFHQ = Face(box=Box(262, 330, 762, 900), score=1.0, eyes=np.array([[390, 480], [634, 480]], np.float32))
+FFHQ_FACE = Face(box=Box(262, 330, 762, 900), score=1.0, eyes=np.array([[390, 480], [634, 480]], np.float32))
 """Where the face lies in every generated picture of 1024 pixels (the FFHQ template)."""
 _BLOCKS = 6
 _SKIN = (FacePart.SKIN, FacePart.NOSE)
@@ -87,7 +87,7 @@ class FaceExchange(Graph[Request, Result]):
         face = await asyncio.to_thread(face_shelf.take, seed)
         if face is None:
             image = await self.generate(seed)
-            rough = await self.mesh(LandmarksInput(image=image, face=_FFHQ))
+            rough = await self.mesh(LandmarksInput(image=image, face=FFHQ_FACE))
             crop = cut_out(image, face_from_landmarks(rough.points), margin=1.6, smallest=32, largest=FULL)
             outline = face_from_landmarks(crop.inward(rough.points))
             exact, labels = await asyncio.gather(

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from deployments.roles import FaceSeed
+from graphs import casting
 from graphs.anonymize import AnonymizeRequest
 from graphs.casting import OFFERED, Look, draw, load_cast, rank, yaw
 from graphs.face_exchange import FaceExchange
 from graphs.face_token import decode as from_token
 from graphs.local import LocalRunner
+from modiste.errors import CastUnavailable
 from modiste.face_mesh import neutral
 from modiste.image import Embedding, Landmarks, decode
+from modiste.settings import settings
 
 
 def someone(index: int) -> Look:
@@ -29,6 +32,32 @@ def test_the_table_is_whole() -> None:
     assert len(cast.seeds) == len(cast.tones) == len(cast.yaws) == len(cast.embeddings) >= 100
     assert np.allclose(np.linalg.norm(cast.embeddings, axis=1), 1, atol=2e-3)
     assert np.isfinite(cast.tones).all()
+
+
+def test_the_shipped_table_is_that_of_the_models_in_use() -> None:
+    """Fails where their weights change and nobody makes the table anew."""
+    assert casting.table_file() == Path(casting.__file__).with_name("cast.npz")
+
+
+def test_other_models_need_a_table_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = load_cast()
+    monkeypatch.setenv("MODISTE_CACHE", str(tmp_path))
+    monkeypatch.setattr(casting, "generator", lambda: b"\1\2\3")
+    settings.cache_clear()
+    try:
+        file = casting.table_file()
+        assert file.parent == tmp_path / "casts"
+        with pytest.raises(CastUnavailable, match=r"python -m graphs\.cast_table"):
+            load_cast()
+        file.parent.mkdir()
+        np.savez(file, seeds=shipped.seeds, tones=shipped.tones, yaws=shipped.yaws, embeddings=shipped.embeddings)
+        cast = load_cast()
+        assert len(cast.seeds) == len(shipped.seeds)
+        assert not cast.sexes.any()  # the lists of seeds are about the shipped table
+        assert cast.sex_of(Embedding(cast.embeddings[0])) == 0
+        assert len(rank(someone(0), cast)) == OFFERED
+    finally:
+        settings.cache_clear()
 
 
 def test_nobody_is_offered_as_their_own_double_and_tones_are_near() -> None:

@@ -13,7 +13,7 @@ from weights.sources import REPOSITORY
 DEFAULT = {
     *("blazeface", "centerface", "face_mesh", "bisenet_v2", "dlib_resnet", "mobile_stylegan", "real_esrgan"),
     *("selfie_multiclass", "blazepose_detector", "blazepose_landmark", "u2net", "efficientnet_lite0"),
-    "sketch_to_garment",
+    *("sketch_to_garment", "latent_encoder"),
 }
 Table = Callable[..., str]
 
@@ -32,7 +32,7 @@ def test_official_checkpoints_belong_to_networks_and_are_never_fetched_unasked()
 
 def test_what_derives_from_non_commercial_sources_says_so() -> None:
     restricted = {of.id for of in select(()) if not of.commercial}
-    assert restricted == {"bisenet_v2", "mobile_stylegan"}
+    assert restricted == {"bisenet_v2", "mobile_stylegan", "latent_encoder"}
     assert all(load_manifest()[identifier].note for identifier in restricted)
 
 

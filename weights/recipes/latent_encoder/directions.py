@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from weights.recipes.latent_encoder.generator import (
     COORDINATES,
@@ -26,7 +27,7 @@ BASES = 3
 """Faces at which the influence of each direction is measured."""
 
 
-def principal_directions(plain: Floats, mean: Floats) -> Floats:
+def principal_directions(plain: Floats, mean: Floats) -> NDArray[np.float16]:
     """float16 [64, 512]; the largest number of each row is positive.
 
     plain: [N, 512], w; mean: [1, 512]
@@ -37,7 +38,7 @@ def principal_directions(plain: Floats, mean: Floats) -> Floats:
     rows = vectors[:, order].T
     rows *= np.sign(rows[np.arange(COORDINATES), np.abs(rows).argmax(axis=1)])[:, None]
     print(f"{COORDINATES} directions hold {variances[order].sum() / variances.sum():.1%} of the variance of w")
-    return (rows * np.sqrt(variances[order])[:, None]).astype(np.float16)
+    return np.asarray(rows * np.sqrt(variances[order])[:, None], np.float16)
 
 
 def influence(directions: Floats, mean: Floats) -> Floats:
@@ -52,7 +53,7 @@ def influence(directions: Floats, mean: Floats) -> Floats:
             )
             moved[k] += float(np.abs(there.astype(np.float64) - back).mean()) / BASES
     print("mean change of a pixel by one deviation:", np.round(moved, 1).tolist())
-    return (moved / moved.mean()).astype(np.float32)
+    return np.asarray(moved / moved.mean(), np.float32)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ COORDINATES = 64
 FIRST_SEED = 1_000_000
 """Picture number i is of seed FIRST_SEED + i: none that the cast or a careless hand would use."""
 TRUNCATIONS = (0.5, 1.0)
-GENERATOR = Path("deployments/mobile_stylegan")
+GENERATOR = Path(__file__).parents[3] / "deployments" / "mobile_stylegan"
 _WAVELETS = "Slice_764/Split"
 """The published graph's node that parts the last bands; the first is the picture at half its size, doubled."""
 
@@ -50,7 +50,7 @@ def synthesis(threads: int = 1) -> Callable[[Floats], NDArray[np.uint8]]:
 
     def picture(style: Floats) -> NDArray[np.uint8]:
         planes = compiled([style])[0][0].transpose(1, 2, 0) * 0.5
-        return np.clip(np.rint(planes * 127.5 + 127.5), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.rint(planes * 127.5 + 127.5), 0, 255), np.uint8)
 
     return picture
 
@@ -62,7 +62,7 @@ def styles(numbers: range, mean: Floats, of: Callable[[Floats], Floats]) -> Floa
     """
     plain = np.concatenate([of(latent(FIRST_SEED + number)) for number in numbers])
     strength = np.array([truncation(number) for number in numbers], np.float32)[:, None]
-    return mean + strength * (plain - mean)
+    return np.asarray(mean + strength * (plain - mean), np.float32)
 
 
 def coordinates(style: Floats, mean: Floats, directions: Floats) -> Floats:
