@@ -1,7 +1,6 @@
 """The published networks against their references: condensed kits here, whole ones where the development data is."""
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,12 +70,6 @@ def test_every_network_declares_where_it_comes_from() -> None:
     for identifier in NETWORKS:
         of = network(identifier)
         assert len(of.paper) > 20 and of.licence, identifier
-        for file in of.checkpoints:
-            assert file.name and file.url.startswith(("https://", "http://")) and file.licence, identifier
-            assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256), identifier
-            assert file.bytes is None or file.bytes > 0, identifier
-            if "non-commercial" in file.licence or "-NC" in file.licence or "none" in file.licence:
-                assert not file.commercial, identifier
 
 
 def test_the_figures_are_of_these_networks() -> None:
@@ -88,7 +81,7 @@ def test_the_figures_are_of_these_networks() -> None:
     figures = json.loads(FIGURES.read_text())
     assert list(figures) == sorted(NETWORKS)
     for identifier, found in figures.items():
-        assert {name: found[name] for name in ("paper", "licence", "checkpoints")} == declared(identifier), identifier
+        assert {name: found[name] for name in ("paper", "licence")} == declared(identifier), identifier
         assert all(kit["worst"] is None or kit["worst"] <= kit["tolerance"] for kit in found["kits"])
         assert found["kits"] or identifier == "unet_lapa"  # no reference of it runs
 
@@ -108,7 +101,6 @@ def test_a_pass_costs_what_its_layers_do() -> None:
     row = Network(
         paper="none",
         licence="none",
-        checkpoints=(),
         knows=lambda shapes: True,
         build=lambda shapes, arch: nn.Sequential(*layers),
         outputs=lambda net, feeds, arch: {"y": net(feeds["x"])},

@@ -28,6 +28,9 @@ def test_official_checkpoints_belong_to_networks_and_are_never_fetched_unasked()
     assert not {of.id for of in official} & DEFAULT
     for file in (file for of in official for file in of.files.values()):
         assert file.scheme in ("https", "http", "page")
+    for of in official:
+        if any(word in of.licence for word in ("non-commercial", "-NC", "none", "research")):
+            assert not of.commercial, of.id
 
 
 def test_what_derives_from_non_commercial_sources_says_so() -> None:
