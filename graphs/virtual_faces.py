@@ -172,13 +172,17 @@ class VirtualFaces(Graph[VirtualFacesRequest, VirtualFacesResult]):
         face = await self.generate(decode(token))
         if person is None:
             return Offer(token, face, None)
-        fitted = await self.mesh(LandmarksInput(image=face, face=FFHQ_FACE))
-        return Offer(token, face, float(await self.identity(face, fitted.points) @ person.identity))
+        return Offer(token, face, float(await self.virtual_identity(face) @ person.identity))
 
     async def identity(self, image: RGBImage, points: Landmarks) -> Embedding:
         """Who a face belongs to, looked at the same way in photos and generated pictures."""
         crop = cut_out(image, face_from_landmarks(points), margin=1.8, smallest=64, largest=256)
         return await self.identify(IdentityInput(image=crop.image, landmarks=crop.inward(points)))
+
+    async def virtual_identity(self, face: RGBImage) -> Embedding:
+        """The same of a generated face, which lies where all of them do."""
+        fitted = await self.mesh(LandmarksInput(image=face, face=FFHQ_FACE))
+        return await self.identity(face, fitted.points)
 
     async def person(self, photo: RGBImage) -> Person:
         """The largest face of a photo. raises: NoFace"""

@@ -105,12 +105,12 @@ def test_faces_near_a_person_are_around_one_centre_and_nobody_real() -> None:
         assert max(found.cosines) < found.limit == same_person() == 0.91
         (again,) = runner.call("FaceGeneration", [faces[2]])
         assert np.array_equal(again, found.faces[2])
-        # Nearer to the person than whom chance gives.
-        by_chance = VirtualFacesOptions(n=3, truncation=NEAR_TRUNCATION, seed=4)
-        graph = VirtualFaces(runner.calls(VirtualFaces))
-        person = asyncio.run(graph.person(photo))
-        strangers = asyncio.run(graph.offers(drawn(4, 3), strength(by_chance), None, person))
-        assert np.mean(found.cosines) > np.mean([offer.cosine for offer in strangers])
+        # They lie around where the photo lies, and others do not.
+        others = runner.call("FaceGeneration", [FaceSeed(seed=face.seed, truncation=0.7) for face in faces])
+        codes = runner.call("LatentEncoding", [*found.faces, *others])
+    places = np.array([np.frombuffer(code, np.int8) for code in (faces[0].centre, *codes)])
+    alike = np.corrcoef(places * np.linalg.norm(DIRECTIONS, axis=1))[0, 1:]
+    assert alike[:3].mean() > 0.4 and alike[:3].mean() > alike[3:].mean() + 0.3
 
 
 @pytest.mark.weights
@@ -154,6 +154,6 @@ def test_the_encoder_finds_generated_faces_again() -> None:
         flipped = runner.call("LatentEncoding", [RGBImage(np.ascontiguousarray(seen[0][:, ::-1]))])
     scale = np.linalg.norm(DIRECTIONS, axis=1)
     alike = np.corrcoef(np.array(codes) * scale, np.array(true) * scale)[:8, 8:]
-    assert np.diag(alike).min() > 0.5
+    assert np.diag(alike).min() > 0.7
     assert (np.argmax(alike, axis=1) == np.arange(8)).all()
     assert flipped[0] != codes[0].tobytes()
