@@ -66,6 +66,8 @@ def compile_options(precision: Precision, threads: int) -> dict[str, Any]:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
+        # On by default, it ties the one thread of every replica to the same first core, and the others stay idle.
+        "ENABLE_CPU_PINNING": False,
     }
 
 

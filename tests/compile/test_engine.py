@@ -1,7 +1,11 @@
 import numpy as np
+import openvino as ov
 import pytest
 
 from compile.engine import check_feeds
+from compile.openvino import compile_options, open_engine
+from compile.source import graph_file
+from deployments import engine_specs
 from modiste.spec import EngineSpec, TensorSpec
 
 SPEC = EngineSpec(
@@ -27,3 +31,14 @@ def test_feeds_that_fit_give_their_batch() -> None:
 def test_feeds_that_do_not_fit_are_named(feeds: dict[str, np.ndarray], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         check_feeds(SPEC, feeds)
+
+
+@pytest.mark.weights
+def test_an_engine_is_tied_to_no_core() -> None:
+    """As built and as loaded again: replicas that are all tied to the first core leave the others idle."""
+    spec = engine_specs()["dlib_resnet"]
+    engine = open_engine(spec)
+    assert engine._compiled.get_property("ENABLE_CPU_PINNING") is False
+    fresh = ov.Core().compile_model(ov.Core().read_model(graph_file(spec)), "CPU", compile_options("float32", 1))
+    assert fresh.get_property("ENABLE_CPU_PINNING") is False
+    engine.close()
