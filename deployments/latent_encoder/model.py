@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from compile.engine import Tensors
+from deployments.latent_encoder.skin import colour, with_colour
 from deployments.roles import FaceCode, LatentEncoding, face_code
 from modiste.errors import BadInput
 from modiste.image import RGBImage
@@ -19,7 +20,7 @@ COORDINATES = 64
 
 
 class LatentEncoder(LatentEncoding):
-    """The portrait at 256 px -> 64 coordinates in deviations -> bytes."""
+    """The portrait at 256 px -> 64 coordinates in deviations -> the portrait's skin colour -> bytes."""
 
     spec = ModelSpec(
         id="latent_encoder",
@@ -45,9 +46,14 @@ class LatentEncoder(LatentEncoding):
         height, width = x.shape[:2]
         if height != width:
             raise BadInput(f"expected a square picture aligned to the FFHQ template, got {width} x {height}")
-        shrinks = height > SIDE
-        small = cv2.resize(x, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        small = resized(x)
         return {"face": np.ascontiguousarray((small.transpose(2, 0, 1)[None].astype(np.float32) - 127) / 128)}
 
     def postprocess(self, outputs: Tensors, x: RGBImage) -> FaceCode:
-        return face_code(outputs["coordinates"][0])
+        return face_code(with_colour(outputs["coordinates"][0], colour(resized(x))))
+
+
+def resized(portrait: RGBImage) -> RGBImage:
+    """256 x 256"""
+    how = cv2.INTER_AREA if portrait.shape[0] > SIDE else cv2.INTER_CUBIC
+    return RGBImage(cv2.resize(portrait, (SIDE, SIDE), interpolation=how))
