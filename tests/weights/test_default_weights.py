@@ -47,9 +47,7 @@ def faces() -> tuple[Picture, ...]:
     return tuple(pictures)
 
 
-@pytest.mark.parametrize(
-    ("identifier", "part"), [(of.id, part) for of in select(()) for part in of.parts or [""]]
-)
+@pytest.mark.parametrize(("identifier", "part"), [(of.id, part) for of in select(()) for part in of.parts or [""]])
 def test_every_network_opens(identifier: str, part: str) -> None:
     opened = artefact(identifier, part)
     network = openvino.Core().read_model(opened)
