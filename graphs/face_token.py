@@ -20,6 +20,8 @@ PLAIN, CENTRED = 1, 2
 """Versions: without a centre, and with one."""
 STEPS = 200
 """Steps of truncation from 0 to 1."""
+LEAST_AROUND = 0.2
+"""Truncation of a face around a centre, at least: a centre may be somebody's code, and is itself nobody's face."""
 LENGTH = 16
 """Letters of a token without a centre."""
 MOST = 2048
@@ -37,6 +39,10 @@ def encode(face: FaceSeed) -> str:
     if not 0 <= face.seed < 2**32 or not 0 <= face.truncation <= 1:
         raise InvalidOption(
             f"expected a seed from 0 to {2**32 - 1} and a truncation from 0 to 1, got {face.seed} and {face.truncation}"
+        )
+    if face.centre is not None and face.truncation < LEAST_AROUND:
+        raise InvalidOption(
+            f"expected a truncation of at least {LEAST_AROUND} for a face around a centre, got {face.truncation}"
         )
     if face.centre == b"":
         raise InvalidOption("expected a centre with coordinates, or None, got one without")
@@ -61,6 +67,10 @@ def decode(token: str) -> FaceSeed:
     if version != (CENTRED if centre else PLAIN) or steps > STEPS:
         raise UnknownFace(
             f"expected a face token of version {PLAIN}, or {CENTRED} with a centre, got version {version} ({token!r})"
+        )
+    if centre and steps < round(LEAST_AROUND * STEPS):
+        raise UnknownFace(
+            f"expected a truncation of at least {LEAST_AROUND} around a centre, got {steps / STEPS} ({token!r})"
         )
     if made_by != generator():
         raise UnknownFace(

@@ -31,7 +31,7 @@ from graphs.base import Graph, uses
 from graphs.casting import TRUNCATION, Look, load_cast, rank
 from graphs.face_exchange import FFHQ_FACE, HEAD_MARGIN, look_at
 from graphs.face_finding import SURE, find, recognise
-from graphs.face_token import decode, encode
+from graphs.face_token import LEAST_AROUND, decode, encode
 from graphs.face_view import cut_out
 from modiste.errors import InvalidOption, NoFace, TooAlike
 from modiste.face_alignment import crop_like_ffhq, landmarks_of_mesh
@@ -56,8 +56,8 @@ class VirtualFacesOptions(BaseModel):
         default=None,
         ge=0,
         le=1,
-        description="variety: 0 = always the mean face (near: always the one most like the photo's person), 1 = "
-        f"everything the generator can do, flaws included (ratio); absent: {TRUNCATION}, near {NEAR_TRUNCATION}",
+        description="variety: 0 = always the mean face, 1 = everything the generator can do, flaws included (ratio); "
+        f"absent: {TRUNCATION}; near: at least {LEAST_AROUND}, absent: {NEAR_TRUNCATION}",
     )
     like: Literal["suited", "near"] = Field(
         default="suited",
@@ -123,6 +123,8 @@ class VirtualFaces(Graph[VirtualFacesRequest, VirtualFacesResult]):
         """raises: NoFace where a photo is given that shows none; TooAlike where too few faces near its person are not
         taken for that person; InvalidOption for faces near nobody"""
         options, photo = request.options, request.photo
+        if options.like == "near" and strength(options) < LEAST_AROUND:
+            raise InvalidOption(f"expected a truncation of at least {LEAST_AROUND} for near, got {strength(options)}")
         limit = same_person()
         if photo is None:
             if options.like == "near":

@@ -26,7 +26,7 @@ def test_truncation_is_rounded_once_and_for_all() -> None:
     assert face_token.encode(face) == token
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 200), st.binary(min_size=1, max_size=512))
+@given(st.integers(0, 2**32 - 1), st.integers(40, 200), st.binary(min_size=1, max_size=512))
 def test_a_centre_travels_along(seed: int, steps: int, centre: bytes) -> None:
     face = FaceSeed(seed=seed, truncation=steps / 200, centre=FaceCode(centre))
     token = face_token.encode(face)
@@ -54,6 +54,17 @@ def test_a_changed_letter_of_a_centre_is_noticed(place: int) -> None:
         if changed != token:
             with pytest.raises(UnknownFace):
                 face_token.decode(changed)
+
+
+def test_a_centre_itself_is_nobodys_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_centre = FaceSeed(seed=5, truncation=0.1, centre=FaceCode(bytes(range(64))))
+    with pytest.raises(InvalidOption, match=r"at least 0\.2"):
+        face_token.encode(at_centre)
+    with monkeypatch.context() as forging:
+        forging.setattr(face_token, "LEAST_AROUND", 0.0)
+        token = face_token.encode(at_centre)
+    with pytest.raises(UnknownFace, match=r"at least 0\.2"):
+        face_token.decode(token)
 
 
 def test_an_empty_centre_is_refused() -> None:

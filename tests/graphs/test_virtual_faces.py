@@ -11,7 +11,7 @@ from deployments import open_model
 from deployments.mobile_stylegan.model import DIRECTIONS, MEAN_STYLE
 from deployments.roles import FaceSeed
 from graphs.casting import TRUNCATION, Look, load_cast
-from graphs.face_token import decode
+from graphs.face_token import LEAST_AROUND, decode
 from graphs.local import LocalRunner
 from graphs.virtual_faces import (
     NEAR_TRUNCATION,
@@ -63,7 +63,8 @@ def test_options_out_of_range_are_refused(option: dict[str, float]) -> None:
 def test_absent_truncation_is_the_usual_one() -> None:
     assert strength(VirtualFacesOptions()) == TRUNCATION
     assert strength(VirtualFacesOptions(like="near")) == NEAR_TRUNCATION
-    assert strength(VirtualFacesOptions(like="near", truncation=0.0)) == 0.0
+    assert strength(VirtualFacesOptions(like="near", truncation=0.4)) == 0.4
+    assert strength(VirtualFacesOptions(truncation=0.0)) == 0.0
 
 
 @pytest.mark.weights
@@ -118,11 +119,14 @@ def test_who_comes_out_as_the_person_in_the_photo_is_not_offered() -> None:
     """A face of the generator itself, found again exactly: nothing near it is anybody else."""
     with LocalRunner() as runner:
         (photo,) = runner.call("FaceGeneration", [FaceSeed(seed=11, truncation=0.3)])
-        options = VirtualFacesOptions(n=1, like="near", truncation=0)
+        options = VirtualFacesOptions(n=1, like="near", truncation=LEAST_AROUND)
         with pytest.raises(TooAlike, match="got 0 out of 3"):
             runner.run("virtual_faces", VirtualFacesRequest(photo=photo, options=options))
         with pytest.raises(InvalidOption, match="expected a photo"):
             runner.run("virtual_faces", VirtualFacesRequest(options=options))
+        person_itself = VirtualFacesOptions(n=1, like="near", truncation=0.1)
+        with pytest.raises(InvalidOption, match="at least"):
+            runner.run("virtual_faces", VirtualFacesRequest(photo=photo, options=person_itself))
 
 
 @pytest.mark.weights
