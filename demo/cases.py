@@ -20,10 +20,16 @@ CASES = (
     Case(flow="virtual_faces", title="Nine virtual faces", options={"n": 9, "seed": 7}, save_token="any"),
     Case(
         flow="virtual_faces",
-        title="Faces near the person in the photo, nearest first",
+        title="Faces that suit the person in the photo, best first",
         uploads={"photo": "portraits/astronaut.jpg"},
         options={"n": 3, "seed": 11},
         save_token="astronaut",
+    ),
+    Case(
+        flow="virtual_faces",
+        title="New faces near the person in the photo, made for her",
+        uploads={"photo": "portraits/astronaut.jpg"},
+        options={"n": 3, "like": "near", "seed": 4},
     ),
     Case(
         flow="virtual_model",
