@@ -221,7 +221,10 @@ def drawn(seed: int, n: int) -> list[int]:
 
 
 def suited(person: Look, seed: int, n: int) -> list[int]:
-    """The seeds of n faces among the most suitable of the cast, the most suitable first, chance doubles last."""
-    ranked = rank(person, load_cast(), n * _CHOICE, too_alike=same_person())
+    """The seeds of n faces among the most suitable of the cast, the most suitable first.
+
+    They were there before the person came: one who is alike is so by chance, and no less virtual.
+    """
+    ranked = rank(person, load_cast(), n * _CHOICE)
     chosen = np.random.default_rng(seed).choice(len(ranked), min(n, len(ranked)), replace=False)
     return [ranked[i].seed for i in sorted(chosen)]
