@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from deployments.roles import FaceView, SuitInput
-from modiste.errors import UnsuitableSuit
+from modiste.errors import UnsuitablePortrait, UnsuitableSuit
 from modiste.image import Mask, RGBImage
 from modiste.labels import FacePart
 
@@ -122,8 +122,13 @@ class Square:
 
 
 def square_around(painted: Share) -> Square:
-    """What is painted with some of the head above it; it ends where the photo does, as suits do."""
+    """What is painted with some of the head above it; it ends where the photo does, as suits do.
+
+    raises: UnsuitablePortrait where head and hair leave nothing to paint
+    """
     rows, columns = np.nonzero(painted)
+    if rows.size == 0:
+        raise UnsuitablePortrait("expected a portrait with a neck below the chin, got head and hair everywhere there")
     tall, wide = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
     side = round(AROUND * max(tall, wide))
     middle = (int(columns.min()) + int(columns.max()) + 1) // 2

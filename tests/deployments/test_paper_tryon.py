@@ -35,7 +35,7 @@ from deployments.roles import (
     WarpedGarment,
     WarpInput,
 )
-from modiste.errors import CannotFit, InvalidOption, NoGarment, UnsuitableSuit
+from modiste.errors import CannotFit, InvalidOption, NoGarment, UnsuitablePortrait, UnsuitableSuit
 from modiste.geometry import transform, warp
 from modiste.image import Keypoints, LabelMap, Landmarks, Mask, RGBAImage, RGBImage
 from modiste.labels import Clothes, FacePart, body_parts
@@ -503,3 +503,8 @@ def test_paint_by_example_runs_with_small_networks_alone_and_together(
         assert np.array_equal(one[found.head], each.portrait.image[found.head])
         assert one[found.painted == 1].std() > 1
     model.close()
+
+
+def test_a_head_that_leaves_nothing_to_paint_is_refused() -> None:
+    with pytest.raises(UnsuitablePortrait, match="head and hair everywhere"):
+        square_around(np.zeros((40, 30), np.float32))
