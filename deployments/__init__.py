@@ -26,7 +26,7 @@ MODELS: Mapping[str, str] = {
     "mobile_stylegan": "deployments.mobile_stylegan.model:MobileStyleGAN",
     "latent_encoder": "deployments.latent_encoder.model:LatentEncoder",
     "stylegan2_ada": "deployments.stylegan2_ada.model:StyleGAN2Ada",
-    "stylegan2_rosinality": "deployments.stylegan2_rosinality.model:StyleGAN2Rosinality",
+    "stylegan2_rosinality": "deployments.stylegan2_ada.model:StyleGAN2Rosinality",
     "e4e": "deployments.e4e.model:E4E",
     "real_esrgan": "deployments.real_esrgan.model:RealESRGAN",
     "gpen": "deployments.gpen.model:GPEN",
