@@ -20,6 +20,7 @@ class Converter:
 
 
 CONVERTERS: Mapping[str, Converter] = {
+    "upstream_onnx": Converter(module="weights.convert.upstream_onnx", version=1),
     "tflite": Converter(module="weights.convert.tflite", version=1),
     "tfjs": Converter(module="weights.convert.tfjs", version=1),
     "face_api": Converter(module="weights.convert.face_api", version=1),
