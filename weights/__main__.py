@@ -77,7 +77,8 @@ def convert(ids: Ids = None) -> None:
     for of in select(ids or ()):
         if ids or of.converter:
             store.convert(of)
-            typer.echo(f"{of.id}: {store.artefact(of.id)}")
+            for part in of.parts or ("",):
+                typer.echo(f"{of.id}: {store.artefact(of.id, part)}")
 
 
 @app.command()

@@ -87,8 +87,9 @@ class WeightEntry:
     """One checkpoint.
 
     files:      name to file, in the order the converter reads them
-    parts:      for an entry of several networks, part name to the file an engine opens
-    converter:  name in weights.convert.CONVERTERS, where an engine cannot open the files as they are
+    parts:      for an entry of several networks, part name to the file that holds it
+    converter:  name in weights.convert.CONVERTERS, of what makes ONNX of the files; with parts, of each part's file
+                and of those that differ from it in their suffix only
     network:    id of the published network whose official checkpoint this is; engines are built from that network
     commercial: may be used in a commercial service as far as its publisher's terms say
     source:     who published it; trained_on: which pictures it learnt from
@@ -109,8 +110,6 @@ class WeightEntry:
     def _consistent(self) -> Self:
         if self.converter is not None and self.converter not in CONVERTERS:
             raise ValueError(f"converter must be one of {', '.join(CONVERTERS)}; got {self.converter!r}")
-        if self.converter is not None and self.parts:
-            raise ValueError("an entry has a converter or parts, not both")
         if self.network is not None and (self.converter or self.parts):
             raise ValueError("an official checkpoint has neither converter nor parts: its network has them")
         if self.network is None and not all(file.sha256 and file.bytes for file in self.files.values()):

@@ -1,7 +1,7 @@
 """The local store of checkpoints, addressed by content.
 
     <cache>/weights/<id>/files-<16 hex>/<name>     as published, under the published names
-    <cache>/weights/<id>/<id>-<16 hex>.onnx        converted; its own sha256 lies beside it
+    <cache>/weights/<id>/<id>-<16 hex>.onnx        converted; its own sha256 lies beside it. <id>-<part>- with parts
     <cache>/weights/.partial/                      what an interrupted fetch goes on from
 
 The hexadecimal digits are those of the entry's digest, so that a changed manifest or converter never meets
@@ -32,7 +32,7 @@ def _silent(_what: str, _done: int, _total: int) -> None:
 
 
 def artefact(identifier: str, part: str = "") -> Path:
-    """The file an engine opens (.tflite, .xml with its .bin beside it, or .onnx), fetched where it is absent.
+    """The file an engine opens: ONNX where the entry has a converter; fetched and converted where it is absent.
 
     part: which network of an entry that has several, as listed under its `parts`; "" where it has one
     """
@@ -42,7 +42,8 @@ def artefact(identifier: str, part: str = "") -> Path:
     expected = sorted(of.parts) or [""]
     if part not in expected:
         raise NotFound(f"Expected a part of {identifier} among {expected}; got {part!r}.")
-    opened = onnx_path(of) if of.converter else files_folder(of) / (of.parts[part] if part else next(iter(of.files)))
+    published = of.parts[part] if part else next(iter(of.files))
+    opened = onnx_path(of, part) if of.converter else files_folder(of) / published
     if not opened.exists():
         fetch([identifier])
     return opened
@@ -72,7 +73,7 @@ def fetch(ids: Iterable[str] = (), progress: Progress = _silent) -> None:
             if of not in known:
                 failures += _fetch_unpinned(of, progress)
         for of in entries:
-            if of.converter and not _absent(of) and not onnx_path(of).exists():
+            if of.converter and not _absent(of) and not complete(of):
                 convert(of)
     if failures:
         raise WeightsUnavailable("\n".join(failures))
@@ -116,13 +117,21 @@ def convert(of: WeightEntry) -> None:
     """Convert an entry that has a converter, also where that was done before."""
     if of.converter is None:
         raise NotFound(f"Expected an entry with a converter; got {of.id!r}, which is opened as published.")
-    files, onnx = path(of.id), onnx_path(of)
-    staged, noted = onnx.with_name(f".{onnx.name}.part"), onnx.with_name(f".{onnx.name}.sha256.part")
+    files = path(of.id)
     with _lock():
-        load_converter(of.converter)(files, staged)
-        noted.write_text(f"{_sha256(staged)}\n")
-        _commit(noted, _sidecar(onnx))
-        _commit(staged, onnx)
+        for part in of.parts or ("",):
+            onnx = onnx_path(of, part)
+            staged, noted = onnx.with_name(f".{onnx.name}.part"), onnx.with_name(f".{onnx.name}.sha256.part")
+            load_converter(of.converter)(_of_part(of, part, files), staged)
+            noted.write_text(f"{_sha256(staged)}\n")
+            _commit(noted, _sidecar(onnx))
+            _commit(staged, onnx)
+
+
+def _of_part(of: WeightEntry, part: str, files: Mapping[str, Path]) -> Mapping[str, Path]:
+    """All files, or those that differ from the part's in their suffix only."""
+    stem = Path(of.parts[part]).stem if part else ""
+    return {name: file for name, file in files.items() if not part or Path(name).stem == stem}
 
 
 def verify(ids: Iterable[str] = ()) -> list[str]:
@@ -133,8 +142,7 @@ def verify(ids: Iterable[str] = ()) -> list[str]:
             problems += [f"{of.id}: {name} is absent" for name in of.files]
             continue
         expected = {files_folder(of) / name: file.sha256 for name, file in of.files.items()}
-        if of.converter:
-            onnx = onnx_path(of)
+        for onnx in _converted(of):
             sidecar = _sidecar(onnx)
             expected[onnx] = sidecar.read_text().strip() if sidecar.exists() else "unknown"
         for place, sha256 in expected.items():
@@ -159,8 +167,13 @@ def files_folder(of: WeightEntry) -> Path:
     return root() / of.id / f"files-{files_digest(of)[:16]}"
 
 
-def onnx_path(of: WeightEntry) -> Path:
-    return root() / of.id / f"{of.id}-{digest(of)[:16]}.onnx"
+def onnx_path(of: WeightEntry, part: str = "") -> Path:
+    return root() / of.id / f"{'-'.join(filter(None, (of.id, part, digest(of)[:16])))}.onnx"
+
+
+def _converted(of: WeightEntry) -> list[Path]:
+    """What the entry's converter makes, if it has one."""
+    return [onnx_path(of, part) for part in of.parts or ("",)] if of.converter else []
 
 
 def _sidecar(onnx: Path) -> Path:
@@ -174,7 +187,7 @@ def _absent(of: WeightEntry) -> list[WeightFile]:
 
 
 def complete(of: WeightEntry) -> bool:
-    return not _absent(of) and (of.converter is None or onnx_path(of).exists())
+    return not _absent(of) and all(onnx.exists() for onnx in _converted(of))
 
 
 def _fetch_absent(entries: list[WeightEntry], progress: Progress) -> list[str]:

@@ -1,8 +1,9 @@
-"""Upstream formats that OpenVINO cannot open, turned into ONNX (opset 17, batch named "N") without torch.
+"""Upstream formats turned into ONNX (opset 17, batch named "N") without torch.
 
 Each converter is a module with `convert(files, out)`: `files` maps the manifest's file names to paths, in the
-manifest's order; `out` is the ONNX file to write. A changed converter gets a new version here: that changes
-the digest of every entry it makes, so that stale conversions and engines are never used.
+manifest's order; `out` is the ONNX file to write. Of an entry with parts it gets one part's files at a time: those
+that differ in their suffix only. A changed converter gets a new version here: that changes the digest of every entry
+it makes, so that stale conversions and engines are never used.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ class Converter:
 
 
 CONVERTERS: Mapping[str, Converter] = {
+    "openvino_ir": Converter(module="weights.convert.openvino_ir", version=1),
     "upstream_onnx": Converter(module="weights.convert.upstream_onnx", version=1),
     "tflite": Converter(module="weights.convert.tflite", version=1),
     "tfjs": Converter(module="weights.convert.tfjs", version=1),
@@ -32,6 +34,6 @@ CONVERTERS: Mapping[str, Converter] = {
 
 
 def load_converter(name: str) -> Convert:
-    """The function behind a name; imported here and not above, since it needs `onnx` and serving does not."""
+    """The function behind a name. Imported here and not above: where all is converted, serving needs no `onnx`."""
     convert: Convert = import_module(CONVERTERS[name].module).convert
     return convert

@@ -43,6 +43,13 @@ class Graph:
         size = list(kernel.shape[2:])
         return self.node("Conv", x, self.constant(kernel), *extra, kernel_shape=size, **attributes)
 
+    def split(self, x: str, sizes: NDArray[Any], axis: int) -> list[str]:
+        """The parts of the given sizes along an axis."""
+        outputs = [self._fresh("split") for _ in sizes]
+        lengths = self.constant(np.asarray(sizes, np.int64))
+        self._nodes.append(helper.make_node("Split", [x, lengths], outputs, name=outputs[0], axis=axis))
+        return outputs
+
     def relu6(self, x: str) -> str:
         return self.node("Clip", x, self.constant(np.array(0, np.float32)), self.constant(np.array(6, np.float32)))
 
