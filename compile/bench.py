@@ -4,7 +4,6 @@ Inputs are seeded noise within the declared range, which decides speed and round
 is good enough for pictures is decided by the parity gate on real ones, not here.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -14,11 +13,10 @@ import openvino as ov
 
 from compile.eager import EagerEngine
 from compile.engine import Engine, Tensors
-from compile.openvino import open_engine, read_graph, served_precision
-from modiste.spec import EngineSpec, TensorSpec
-
-FREE_SIZE = 128
-"""What free sizes are set to whose usual value the spec does not say, pixels."""
+from compile.feeds import free_size, random_feeds
+from compile.openvino import compiled, has_matrix_units, read_graph
+from compile.source import graph_file
+from modiste.spec import EngineSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,37 +36,18 @@ class EngineTimes:
     max_difference: float
 
 
-def free_size(spec: EngineSpec, size: str) -> int:
-    return 1 if size == "N" else spec.sizes.get(size, FREE_SIZE)
-
-
-def random_feeds(spec: EngineSpec, seed: int = 0) -> dict[str, np.ndarray]:
-    """Uniform noise within each input's declared range, e.g. "[0, 1]"; standard normal where it has no bounds, and
-    zeros and ones where whole numbers have none."""
-    generator = np.random.default_rng(seed)
-
-    def one(tensor: TensorSpec) -> np.ndarray:
-        shape = [free_size(spec, s) if isinstance(s, str) else s for s in tensor.shape]
-        bounds = re.search(r"\[(-?[\d.]+), (-?[\d.]+)\]", tensor.range)
-        low, high = (float(bounds[1]), float(bounds[2])) if bounds else (0.0, 1.0)
-        if tensor.dtype != "float32":
-            return generator.integers(int(low), int(high) + 1, shape).astype(tensor.dtype)
-        drawn = generator.uniform(low, high, shape) if bounds else generator.standard_normal(shape)
-        return drawn.astype(np.float32)
-
-    return {tensor.name: one(tensor) for tensor in spec.inputs}
-
-
 def measure(name: str, spec: EngineSpec, *, threads: int, repeats: int = 5) -> EngineTimes:
     """Time eager torch and the engine in each of its precisions in turns; the median of each counts."""
     feeds = random_feeds(spec)
     free = {s: free_size(spec, s) for tensor in spec.inputs for s in tensor.shape if isinstance(s, str) and s != "N"}
+    graph = graph_file(spec)
     engines: dict[str, Engine] = {
-        "eager": EagerEngine(spec, read_graph(ov.Core(), spec, free), threads=threads),
-        "float32": open_engine(spec, threads=threads, precision="float32"),
+        "eager": EagerEngine(spec, read_graph(ov.Core(), spec, graph, free), threads=threads),
+        "float32": compiled(spec, graph, "float32", threads),
     }
     if spec.precision != "float32":
-        engines[spec.precision] = open_engine(spec, threads=threads, precision=spec.precision)
+        engines[spec.precision] = compiled(spec, graph, spec.precision, threads)
+    served = spec.precision if has_matrix_units() else "float32"
     outputs = {kind: engine(feeds) for kind, engine in engines.items()}
     times: Mapping[str, list[float]] = {kind: [] for kind in engines}
     for _ in range(repeats):
@@ -79,11 +58,11 @@ def measure(name: str, spec: EngineSpec, *, threads: int, repeats: int = 5) -> E
     median = {kind: round(float(np.median(t)), 2) for kind, t in times.items()}
     return EngineTimes(
         engine=name,
-        served=served_precision(spec),
+        served=served,
         eager_ms=median["eager"],
         float32_ms=median["float32"],
         bfloat16_ms=median.get("bfloat16"),
-        ratio=round(median["eager"] / median[served_precision(spec)], 2),
+        ratio=round(median["eager"] / median[served], 2),
         max_difference=float(f"{_max_difference(outputs['eager'], outputs['float32']):.2e}"),
     )
 

@@ -8,24 +8,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+from compile.source import VERSION as GRAPH_VERSION
 from modiste.settings import settings
-from modiste.spec import EngineSpec
+from modiste.spec import EngineSpec, Precision, Target
 from modiste.telemetry import log
 from weights.manifest import digest, load_manifest
 
 Loaded = TypeVar("Loaded")
 
 
-def engine_key(spec: EngineSpec, *, runtime: str, device: str, options: Mapping[str, object]) -> str:
-    """sha256 (hex) over the weights' digest, the spec, the exact runtime version, the device and the build options."""
+def engine_key(spec: EngineSpec, *, target: Target, precision: Precision, runtime: Mapping[str, str]) -> str:
+    """sha256 (hex) over the weights' digest, the spec, and all that the runtime depends on: its exact version, the
+    device and the build options."""
     parts = {
+        "graph": GRAPH_VERSION,
         "weights": digest(load_manifest()[spec.weights]),
         "spec": asdict(spec),
-        "runtime": runtime,
-        "device": device,
-        "options": dict(options),
+        "target": target,
+        "precision": precision,
+        "runtime": dict(runtime),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def folder() -> Path:
+    return settings().cache / "engines"
 
 
 def cached_blob(key: str, build: Callable[[], bytes], load: Callable[[bytes], Loaded]) -> Loaded:
@@ -33,7 +40,7 @@ def cached_blob(key: str, build: Callable[[], bytes], load: Callable[[bytes], Lo
 
     Stored as its own sha256 followed by the bytes, written to a side file and renamed: a reader sees all or nothing.
     """
-    path = settings().cache / "engines" / f"{key}.blob"
+    path = folder() / f"{key}.blob"
     if path.exists():
         stored = path.read_bytes()
         blob = stored[32:]

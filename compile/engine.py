@@ -1,6 +1,7 @@
 """The one interface to a compiled network, whatever runs it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,18 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Inputs and what the network gives for them in float32, to judge engines by.
+
+    name: "noise", or "golden" with the number of the picture's call
+    """
+
+    name: str
+    feeds: Tensors
+    expected: Tensors
 
 
 def check_feeds(spec: EngineSpec, feeds: Tensors) -> int:

@@ -1,11 +1,13 @@
-"""OpenVINO on CPUs: graph file (ONNX, IR or tflite) -> compiled blob -> engine.
+"""OpenVINO on CPUs: ONNX -> compiled blob -> engine.
 
 A batch runs as singles: on a CPU the cores are already busy with one picture, and fixed shapes let OpenVINO plan
 memory once.
 """
 
 import io
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,14 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from compile.cache import cached_blob, engine_key
-from compile.engine import Tensors, check_feeds
-from compile.source import graph_file
+from compile.backend import Source
+from compile.engine import Case, Tensors, check_feeds
 from modiste.settings import settings
 from modiste.spec import EngineSpec, Precision
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+
+BATCHED = False
 
 
 class OpenVINOEngine:
@@ -54,11 +57,6 @@ def has_matrix_units() -> bool:
     return cpu.exists() and "amx_bf16" in cpu.read_text()
 
 
-def served_precision(spec: EngineSpec) -> Precision:
-    """bfloat16 where the spec allows it and the CPU has matrix units; without them it takes longer than float32."""
-    return spec.precision if has_matrix_units() else "float32"
-
-
 def compile_options(precision: Precision, threads: int) -> dict[str, Any]:
     """What OpenVINO is told of every engine."""
     return {
@@ -71,36 +69,45 @@ def compile_options(precision: Precision, threads: int) -> dict[str, Any]:
     }
 
 
-def open_engine(spec: EngineSpec, *, threads: int | None = None, precision: Precision | None = None) -> OpenVINOEngine:
-    """Load the engine from the cache, or build it.
-
-    threads:   CPU threads of the engine; the setting `threads` where None
-    precision: what to compute in; `served_precision` where None
-    """
-    core = ov.Core()
-    options = compile_options(precision or served_precision(spec), threads or settings().threads)
-    device = core.get_property("CPU", "FULL_DEVICE_NAME")
-    key = engine_key(spec, runtime=f"openvino-{ov.get_version()}", device=device, options=options)
-
-    def build() -> bytes:
-        exported: io.BytesIO = core.compile_model(read_graph(core, spec), "CPU", options).export_model()
-        return exported.getvalue()
-
-    def load(blob: bytes) -> ov.CompiledModel:
-        return core.import_model(io.BytesIO(blob), "CPU", options)
-
-    return OpenVINOEngine(spec, cached_blob(key, build, load))
+def runtime(precision: Precision) -> Mapping[str, str]:
+    return {
+        "openvino": ov.get_version(),
+        "device": ov.Core().get_property("CPU", "FULL_DEVICE_NAME"),
+        "options": json.dumps(compile_options(precision, settings().threads), sort_keys=True),
+    }
 
 
-def read_graph(
-    core: ov.Core, spec: EngineSpec, sizes: Mapping[str, int] | None = None, path: Path | None = None
-) -> ov.Model:
-    """Read the weights' graph with inputs and outputs in the spec's order and a batch of 1.
+def build(spec: EngineSpec, source: Source, precision: Precision, cases: Sequence[Case]) -> bytes:
+    options = compile_options(precision, settings().threads)
+    graph = read_graph(ov.Core(), spec, source.graph())
+    exported: io.BytesIO = ov.Core().compile_model(graph, "CPU", options).export_model()
+    return exported.getvalue()
+
+
+def load(spec: EngineSpec, source: Source, blob: bytes, precision: Precision) -> OpenVINOEngine:
+    options = compile_options(precision, settings().threads)
+    return OpenVINOEngine(spec, ov.Core().import_model(io.BytesIO(blob), "CPU", options))
+
+
+def used_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def compiled(
+    spec: EngineSpec, path: Path, precision: Precision, threads: int, sizes: Mapping[str, int] | None = None
+) -> OpenVINOEngine:
+    """An engine to measure or to test with: neither cached nor judged. sizes: as for `read_graph`"""
+    options = compile_options(precision, threads)
+    return OpenVINOEngine(spec, ov.Core().compile_model(read_graph(ov.Core(), spec, path, sizes), "CPU", options))
+
+
+def read_graph(core: ov.Core, spec: EngineSpec, path: Path, sizes: Mapping[str, int] | None = None) -> ov.Model:
+    """Read a graph with inputs and outputs in the spec's order and a batch of 1.
 
     sizes: values for free sizes other than the batch; those not named stay free
-    path:  of another graph with the spec's tensors
     """
-    graph = core.read_model(path or graph_file(spec))
+    graph = core.read_model(path)
     fixed = {"N": 1, **(sizes or {})}
     graph.reshape(
         {

@@ -154,12 +154,16 @@ def models_in_use() -> tuple[str, ...]:
     return tuple(dict.fromkeys(model_for(role) for role in EDITIONS[settings().edition]))
 
 
+def engine_name(model_id: str, name: str) -> str:
+    return model_id if name == "main" else f"{model_id}.{name}"
+
+
 def engine_specs() -> dict[str, EngineSpec]:
     """Every engine of the models in use, as "model" or "model.engine" where a model has several."""
     specs = {}
     for model_id in models_in_use():
         for name, spec in model_class(model_id).spec.engines.items():
-            specs[model_id if name == "main" else f"{model_id}.{name}"] = spec
+            specs[engine_name(model_id, name)] = spec
     return specs
 
 
@@ -168,6 +172,6 @@ def open_model(model_id: str) -> Model[Any, Any]:
     found = model_class(model_id)
     if not found.spec.engines:
         return found({})
-    from compile.openvino import open_engine  # costs 60 MB, which classical models need not pay
+    from deployments.engines import open_engines  # costs 60 MB, which classical models need not pay
 
-    return found({name: open_engine(engine) for name, engine in found.spec.engines.items()})
+    return found(open_engines(model_id))

@@ -44,11 +44,21 @@ def load_official(weights: str) -> tuple[Module, Mapping[str, Any]]:
     return net, {name: torch.from_numpy(value) for name, value in official_beside(identifier, file).items()}
 
 
-def write_graph(spec: EngineSpec, net: Module, beside: Mapping[str, Any]) -> Path:
-    """net, beside: as `load_official` gives them. The graph appears under its name when it is whole."""
+def load_part(spec: EngineSpec) -> Module:
+    """The module of an engine, with the weights of its official checkpoint, in evaluation mode."""
+    return part_of(spec, *load_official(spec.weights))
+
+
+def part_of(spec: EngineSpec, net: Module, beside: Mapping[str, Any]) -> Module:
+    """net, beside: as `load_official` gives them"""
     identifier = entry(spec.weights).network
     assert identifier is not None, spec.weights
-    part = network(identifier).parts[spec.part](net, beside).eval()
+    return network(identifier).parts[spec.part](net, beside).eval()
+
+
+def write_graph(spec: EngineSpec, net: Module, beside: Mapping[str, Any]) -> Path:
+    """net, beside: as `load_official` gives them. The graph appears under its name when it is whole."""
+    part = part_of(spec, net, beside)
     written = exported_file(spec)
     written.parent.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(dir=written.parent.parent, prefix=".export-"))

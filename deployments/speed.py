@@ -24,11 +24,11 @@ import openvino as ov
 import torch
 
 from compile import kit as kits
-from compile.bench import random_feeds
 from compile.engine import Tensors
 from compile.export import export
+from compile.feeds import random_feeds
 from compile.kit import Kit
-from compile.openvino import OpenVINOEngine, compile_options, read_graph
+from compile.openvino import compiled
 from deployments import MODELS, model_class
 from deployments.networks import Module, network, recognise
 from deployments.parity import load
@@ -168,15 +168,12 @@ def _built(kit: Kit, identifier: str) -> Module:
 
 def _engine(kit: Kit, spec: EngineSpec, identifier: str, limits: Limits) -> Row:
     torch.set_num_threads(limits.threads)
-    feeds, core = random_feeds(spec), ov.Core()
+    feeds = random_feeds(spec)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         expected, eager = _exported(kit, spec, identifier, feeds, limits.repeats, path)
         gc.collect()
-        compiled = core.compile_model(
-            read_graph(core, spec, spec.sizes, path), "CPU", compile_options("float32", limits.threads)
-        )
-    engine = OpenVINOEngine(spec, compiled)
+        engine = compiled(spec, path, "float32", limits.threads, spec.sizes)
     found = engine(feeds)
     served = _medians(lambda: engine(feeds), limits.repeats)
     worst = _worst([tensor.name for tensor in spec.outputs], expected, found)

@@ -7,6 +7,8 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from modiste.spec import Target
+
 
 class Settings(BaseSettings):
     """Read once per process; tests clear the cache of `settings()` to change it."""
@@ -24,6 +26,7 @@ class Settings(BaseSettings):
     models: dict[str, str] = Field(
         default_factory=dict, description='single roles overridden, as JSON {"role": "model"}'
     )
+    target: Target = Field(default="openvino", description="what engines of models that run on GPUs are built with")
     threads: int = Field(default=1, ge=1, description="CPU threads of one engine")
     gpu_memory_mb: int = Field(default=0, ge=0, description="memory of one GPU; 0: models run on the CPU")
     max_upload_bytes: int = Field(default=20_000_000, ge=1)

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+Target = Literal["openvino", "tensorrt", "torch-tensorrt", "cuda"]
+"""What an engine is built with; "cuda" is eager torch in CUDA graphs."""
+
+Kind = Literal["values", "picture", "labels", "embedding", "points"]
+"""What is in an output, which decides how two engines are compared (compile/gate.py)."""
+
 Dtype = Literal["float32", "int64", "uint8"]
 
 
@@ -12,7 +18,7 @@ Dtype = Literal["float32", "int64", "uint8"]
 class TensorSpec:
     """One input or output of an engine.
 
-    `shape` holds sizes, or names for sizes that are free ("N" is the batch).
+    `shape` holds sizes, or names for sizes that are free ("N" is the batch). `kind` matters for outputs only.
     """
 
     name: str
@@ -20,6 +26,7 @@ class TensorSpec:
     dtype: Dtype = "float32"
     range: str
     meaning: str
+    kind: Kind = "values"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +35,13 @@ class EngineSpec:
 
     weights:   id in the manifest
     part:      which of the entry's networks ("" where it has only one)
-    precision: the lowest that the engine may compute in; anything under float32 only where the parity gate passes
-    tolerance: of that gate: mean absolute error against float32, in units of the float32 output's standard deviation
+    precision: the lowest that the engine may compute in on a CPU, and gpu_precision on a GPU; anything under float32
+               only where the parity gate passes on real weights
+    max_batch: the largest that a GPU engine takes at once
+    tolerance: of the gate on outputs of kind "values": mean absolute error against float32, in units of the float32
+               output's standard deviation
     sizes:     usual values of the free sizes other than the batch, to trace and to measure with
+    buckets:   least and most of every free size, in which GPU engines take them; one optimisation profile each
     """
 
     weights: str
@@ -38,9 +49,11 @@ class EngineSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     precision: Precision = "float32"
+    gpu_precision: Precision = "float32"
     max_batch: int = 1
     tolerance: float = 0.02
     sizes: Mapping[str, int] = field(default_factory=dict)
+    buckets: tuple[Mapping[str, tuple[int, int]], ...] = ({},)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

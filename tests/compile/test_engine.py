@@ -3,9 +3,9 @@ import openvino as ov
 import pytest
 
 from compile.engine import check_feeds
-from compile.openvino import compile_options, open_engine
+from compile.openvino import compile_options
 from compile.source import graph_file
-from deployments import engine_specs
+from deployments import engine_specs, open_model
 from modiste.spec import EngineSpec, TensorSpec
 
 SPEC = EngineSpec(
@@ -37,7 +37,7 @@ def test_feeds_that_do_not_fit_are_named(feeds: dict[str, np.ndarray], named: st
 def test_an_engine_is_tied_to_no_core() -> None:
     """As built and as loaded again: replicas that are all tied to the first core leave the others idle."""
     spec = engine_specs()["dlib_resnet"]
-    engine = open_engine(spec)
+    engine = open_model("dlib_resnet").engines["main"]
     assert engine._compiled.get_property("ENABLE_CPU_PINNING") is False
     fresh = ov.Core().compile_model(ov.Core().read_model(graph_file(spec)), "CPU", compile_options("float32", 1))
     assert fresh.get_property("ENABLE_CPU_PINNING") is False

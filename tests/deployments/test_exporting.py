@@ -123,7 +123,7 @@ def small(model_id: str, engine: str) -> tuple[EngineSpec, Any, State]:
 def test_an_official_file_goes_all_the_way(
     model_id: str, engine: str, write: Write, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compile.openvino import open_engine
+    from compile.openvino import compiled
     from deployments.exporting import export_engine
 
     spec, net, state = small(model_id, engine)
@@ -143,7 +143,7 @@ def test_an_official_file_goes_all_the_way(
     generator = np.random.default_rng(0)
     shape = [{"N": 2, **spec.sizes}.get(side, side) if isinstance(side, str) else side for side in spec.inputs[0].shape]
     fed = generator.uniform(-1, 1, shape).astype(np.float32)
-    opened = open_engine(spec, threads=1, precision="float32")
+    opened = compiled(spec, written, "float32", 1)
     found = opened({spec.inputs[0].name: fed})
     with torch.inference_mode():
         given = net(torch.from_numpy(fed))

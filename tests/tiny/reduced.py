@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import small_bodies
 import small_faces
 import small_sketch
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 from compile import kit as kits
 from compile.engine import Engine
 from compile.kit import Kit, Shapes
-from compile.openvino import OpenVINOEngine, open_engine
+from compile.openvino import compiled
+from compile.source import graph_file
 from deployments import model_class, open_model
 from deployments.base import Model
 from deployments.networks import Module, network, recognise
@@ -322,7 +322,7 @@ def open_reduced(model_id: str, folder: Path) -> Model[Any, Any]:
 
 def open_small(model_id: str, name: str, spec: EngineSpec, folder: Path) -> Engine:
     if name not in REDUCED[model_id]:
-        return open_engine(spec)
+        return compiled(spec, graph_file(spec), "float32", 1)
     small, path = small_spec(model_id, name, spec), folder / f"{model_id}-{name}.onnx"
     return opened_graph(small, lambda: small_part(model_id, name, spec), path)
 
@@ -333,12 +333,7 @@ def opened_graph(spec: EngineSpec, part: Callable[[], Module], path: Path) -> En
 
     if not path.exists():
         export(part(), spec.inputs, spec.outputs, path, spec.sizes)
-    core = ov.Core()
-    graph = core.read_model(path)
-    parameters = [graph.input(tensor.name).get_node() for tensor in spec.inputs]
-    results = [graph.output(tensor.name).get_node() for tensor in spec.outputs]
-    options = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-    return OpenVINOEngine(spec, core.compile_model(ov.Model(results, parameters, path.stem), "CPU", options))
+    return compiled(spec, path, "float32", 1)
 
 
 def small_spec(model_id: str, name: str, spec: EngineSpec) -> EngineSpec:

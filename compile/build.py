@@ -1,0 +1,89 @@
+"""Engines out of the cache, or built, judged by the parity gate, and stored."""
+
+import gc
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import numpy as np
+
+from compile.backend import Backend, Source, backend
+from compile.cache import cached_blob, engine_key
+from compile.engine import Case, Engine
+from compile.feeds import random_feeds
+from compile.gate import checks, require
+from compile.report import Report, write
+from modiste.spec import EngineSpec, Precision, Target
+
+BATCHES = (1, 4, 8)
+"""What a report has milliseconds of."""
+LEAST_RUNS, LEAST_S = 3, 0.1
+"""Of which the median counts."""
+
+
+def open_engine(
+    name: str,
+    spec: EngineSpec,
+    source: Source,
+    cases: Callable[[], Sequence[Case]],
+    *,
+    target: Target,
+    precision: Precision,
+) -> Engine:
+    """The engine from the cache; where it has none, it is built, and stored if the gate lets it pass.
+
+    name:   "model" or "model.engine", for the report
+    cases:  what it is judged by; asked for only when it is built
+    raises: EngineRefused
+    """
+    of = backend(target)
+    runtime = of.runtime(precision)
+    key = engine_key(spec, target=target, precision=precision, runtime=runtime)
+
+    def load(blob: bytes) -> Engine:
+        return of.load(spec, source, blob, precision)
+
+    def build() -> bytes:
+        judged_by = cases()
+        started = perf_counter()
+        blob = of.build(spec, source, precision, judged_by)
+        built = perf_counter() - started
+        before, started = of.used_mb(), perf_counter()
+        engine = load(blob)
+        opened = perf_counter() - started
+        found = checks(spec, engine, judged_by)
+        require(found, f"{name} as {target} in {precision}")
+        report = Report(
+            engine=name,
+            target=target,
+            precision=precision,
+            runtime=dict(runtime),
+            build_s=round(built, 2),
+            open_s=round(opened, 3),
+            bytes=len(blob),
+            memory_mb=round(of.used_mb() - before, 1),
+            ms=_medians(spec, engine, of),
+            checks=found,
+        )
+        engine.close()
+        del engine
+        gc.collect()
+        write(report, key)
+        return blob
+
+    return cached_blob(key, build, load)
+
+
+def _medians(spec: EngineSpec, engine: Engine, of: Backend) -> dict[int, float]:
+    """Milliseconds by batch size, up to what the engine takes at once."""
+    medians = {}
+    for batch in BATCHES if of.BATCHED else (1,):
+        if batch > spec.max_batch:
+            break
+        feeds = random_feeds(spec, batch=batch)
+        taken: list[float] = []
+        while len(taken) < LEAST_RUNS or sum(taken) < LEAST_S * 1e3:
+            started = perf_counter()
+            engine(feeds)
+            taken.append((perf_counter() - started) * 1e3)
+        medians[batch] = round(float(np.median(taken)), 3)
+    return medians

@@ -1,0 +1,57 @@
+"""What is known of each built engine, written when it passed the gate, beside its blob."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from compile.cache import folder
+from compile.gate import Check
+from modiste.spec import Precision, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """engine:    "model" or "model.engine"
+    runtime:   exact versions, device and options that it was built with
+    build_s:   seconds to build, open_s to open it from its blob
+    bytes:     of the blob
+    memory_mb: what opening and running it added to this process, or takes of the GPU
+    ms:        milliseconds per call by batch size, as medians
+    checks:    of the gate, all passed
+    """
+
+    engine: str
+    target: Target
+    precision: Precision
+    runtime: dict[str, str]
+    build_s: float
+    open_s: float
+    bytes: int
+    memory_mb: float
+    ms: dict[int, float]
+    checks: tuple[Check, ...]
+
+    @property
+    def worst(self) -> Check:
+        """The one that is nearest to its limit."""
+        return max(self.checks, key=lambda check: check.error / check.limit)
+
+
+_REPORT, REPORTS = TypeAdapter(Report), TypeAdapter(list[Report])
+
+
+def write(report: Report, key: str) -> None:
+    path = report_path(key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_REPORT.dump_json(report, indent=1))
+
+
+def report_path(key: str) -> Path:
+    return folder() / f"{key}.json"
+
+
+def reports() -> list[Report]:
+    """All in this machine's cache, by engine."""
+    found = [_REPORT.validate_json(path.read_bytes()) for path in folder().glob("*.json")]
+    return sorted(found, key=lambda report: (report.engine, report.target, report.precision))
