@@ -21,7 +21,7 @@ class Converter:
 
 
 CONVERTERS: Mapping[str, Converter] = {
-    "openvino_ir": Converter(module="weights.convert.openvino_ir", version=1),
+    "openvino_ir": Converter(module="weights.convert.openvino_ir", version=2),
     "upstream_onnx": Converter(module="weights.convert.upstream_onnx", version=1),
     "tflite": Converter(module="weights.convert.tflite", version=1),
     "tfjs": Converter(module="weights.convert.tfjs", version=1),

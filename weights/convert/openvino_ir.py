@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from modiste.errors import WeightsUnavailable
 from weights.convert.graph import Graph, Shape
+from weights.convert.openvino_blocks import as_matrix, bands
 
 WIDENING = ("Add", "Multiply", "Broadcast", "Tile")
 """Operations that widen an operand of batch 1 by themselves."""
@@ -97,6 +98,16 @@ def _constant(of: _Translation, node: Any) -> Made:
 
 def _elementwise(op: str) -> Callable[[_Translation, Any], Made]:
     return lambda of, node: of.graph.node(op, *of.inputs(node))
+
+
+def _sum(of: _Translation, node: Any) -> Made:
+    found = bands(node.output(0))
+    made = as_matrix(found) if found else None
+    if made is None:
+        return of.graph.node("Add", *of.inputs(node))
+    source, matrix, side = made
+    x = of.graph.convolution(of.tensor(source), matrix[:, :, None, None])
+    return of.graph.node("DepthToSpace", x, blocksize=side, mode="DCR")
 
 
 def _power(of: _Translation, node: Any) -> Made:
@@ -194,7 +205,7 @@ def _squeeze(op: str) -> Callable[[_Translation, Any], Made]:
 
 OPERATIONS: Mapping[str, Callable[[_Translation, Any], Made]] = {
     "Constant": _constant,
-    "Add": _elementwise("Add"),
+    "Add": _sum,
     "Multiply": _elementwise("Mul"),
     "Power": _power,
     "ReduceMean": _mean,
