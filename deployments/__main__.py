@@ -69,7 +69,7 @@ def speed(
     repeats: Annotated[int, typer.Option(min=1, help="least runs of each, of which the median counts")] = 3,
     memory_gb: Annotated[float, typer.Option(help="weights over this, counted four times, are skipped (GB)")] = 12.0,
 ) -> None:
-    """Every published network at its real size: eager torch against OpenVINO, and against its reference's own time.
+    """Every engine at its real size, eager against OpenVINO; published networks against their reference's own time, too.
 
     Rows that OUT has already are not measured again: after a break, give the same command. To measure anew, remove
     the file. Each row has a process of its own. Wants a quiet machine; needs the torch environment. Exit 1 where
@@ -89,7 +89,8 @@ def speed(
             written.flush()
             done.append(row)
     latest = {(row["row"], row["name"]): row for row in done if row["row"] != "machine"}
-    columns = ("row", "name", "load", "input", "clock", "eager_s", "openvino_s", "reference_s", "ratio", "worst")
+    columns = ("row", "name", "load", "input", "clock", "eager_s", "openvino_s", "bfloat16_s", "reference_s", "ratio",
+               "worst", "bfloat16_error")  # fmt: skip
     table = Table(*columns, "missed or skipped")
     for row in latest.values():
         table.add_row(*(str(row.get(column, "")) for column in columns), row.get("missed") or row.get("skipped") or "")
