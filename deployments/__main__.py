@@ -69,7 +69,7 @@ def speed(
     repeats: Annotated[int, typer.Option(min=1, help="least runs of each, of which the median counts")] = 3,
     memory_gb: Annotated[float, typer.Option(help="weights over this, counted four times, are skipped (GB)")] = 12.0,
 ) -> None:
-    """Every engine at its real size, eager against OpenVINO; published networks against their reference's own time, too.
+    """Every engine at its real size, eager against OpenVINO; published networks against their reference's time, too.
 
     Rows that OUT has already are not measured again: after a break, give the same command. To measure anew, remove
     the file. Each row has a process of its own. Wants a quiet machine; needs the torch environment. Exit 1 where
