@@ -10,10 +10,10 @@ COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 PURELIB := import sysconfig; print(sysconfig.get_path("purelib"))
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast check bench weights engines graphs models lock clean
+.PHONY: help demo serve test test-fast check bench bench-engines bench-gpu weights engines graphs models lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/serve ## all five flows over HTTP on samples/; writes out/demo/index.html
 	$(BIN)/python -m weights fetch
@@ -40,9 +40,14 @@ check: $(VENV)/dev ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy modiste weights compile deployments graphs api demo loadtests
 	$(BIN)/lint-imports
 
-bench: $(VENV)/dev $(TORCH)/ready ## engines, overhead, video and server figures into loadtests/results/
+bench: $(VENV)/dev ## server, overhead and video figures into loadtests/results/ and docs/performance.md
 	$(BIN)/python -m weights fetch
-	$(BIN)/python -m loadtests --engines-python $(TORCH)/bin/python
+	$(BIN)/python -m loadtests serving
+
+bench-engines: $(VENV)/dev $(TORCH)/ready ## every network on this CPU: eager, float32, bfloat16 (half an hour; goes on where it stopped)
+	$(BIN)/python -m weights fetch
+	-$(TORCH)/bin/python -m deployments speed tests/kits
+	$(BIN)/python -m loadtests page
 
 weights: $(VENV)/serve ## fetch and verify the default weights
 	$(BIN)/python -m weights fetch

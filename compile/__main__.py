@@ -1,8 +1,6 @@
-"""`python -m compile build | report | bench`: engines of the models that the settings choose."""
+"""`python -m compile build | report`: engines of the models that the settings choose."""
 
-import json
 import sys
-from pathlib import Path
 from time import perf_counter
 from typing import Annotated
 
@@ -13,11 +11,11 @@ from rich.table import Table
 from compile.build import BATCHES
 from compile.gate import EngineRefused
 from compile.report import REPORTS, reports
-from deployments import engine_name, engine_specs, model_class, models_in_use
+from deployments import engine_name, model_class, models_in_use
 from deployments.engines import open_engine_of, served_precision, target_of
 from modiste.spec import Precision, Target
 
-app = typer.Typer(help="Engines: build them for this machine, or measure them.", no_args_is_help=True)
+app = typer.Typer(help="Engines: build and judge them for this machine.", no_args_is_help=True)
 console = Console(stderr=True)
 
 
@@ -68,22 +66,6 @@ def report(
             *(f"{row.ms[batch]:.1f}" if batch in row.ms else "" for batch in BATCHES),
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-@app.command()
-def bench(
-    threads: Annotated[int, typer.Option(help="CPU threads of each engine", min=1)] = 1,
-    repeats: Annotated[int, typer.Option(help="runs of each, of which the median counts", min=1)] = 5,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write; standard output where absent")] = None,
-) -> None:
-    """Each engine against eager torch in float32. Needs the torch extra."""
-    from compile.bench import rows
-
-    text = json.dumps(rows(engine_specs(), threads=threads, repeats=repeats), indent=1)
-    if out is None:
-        sys.stdout.write(text + "\n")
-    else:
-        out.write_text(text + "\n")
 
 
 if __name__ == "__main__":

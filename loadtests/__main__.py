@@ -1,49 +1,30 @@
-"""`python -m loadtests`: every benchmark in one run, into loadtests/results/ and docs/performance.md."""
+"""`python -m loadtests serving | page`: benchmarks into loadtests/results/, and docs/performance.md from them."""
 
 import json
 import os
 import platform
-import subprocess
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import openvino as ov
 import psutil
 import typer
-from jinja2 import Environment, FileSystemLoader
 from rich.console import Console
 
 from loadtests import anonymize_against_deface, hops, overhead, server
+from loadtests.page import RESULTS, write_page
 
-ROOT = Path(__file__).resolve().parent.parent
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console(stderr=True)
 
 
-def main(
-    engines_python: Annotated[Path, typer.Option(help="interpreter of an environment that also has torch")],
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each engine in the engine bench")] = 1,
-) -> None:
-    """Measure everything and write the results."""
-    measured: dict[str, Any] = {"machine": machine(), "engine_threads": threads}
+@app.command()
+def serving() -> None:
+    """The server, the overhead of HTTP and Ray, and video against deface; takes about ten minutes."""
+    measured: dict[str, Any] = {"machine": machine()}
     with tempfile.TemporaryDirectory() as scratch:
-        console.rule("engines")
-        rows = Path(scratch) / "engines.json"
-        command = [
-            str(engines_python),
-            "-m",
-            "compile",
-            "bench",
-            "--threads",
-            str(threads),
-            "--repeats",
-            "3",
-            "--out",
-            str(rows),
-        ]
-        subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
-        measured["engines"] = json.loads(rows.read_text())
         console.rule("server")
         measured["server"] = server.measure(Path(scratch) / "state")
     console.rule("overhead of HTTP and Ray Serve")
@@ -52,7 +33,15 @@ def main(
     measured["hops"] = hops.measure()
     console.rule("anonymize against deface")
     measured["anonymize"] = anonymize_against_deface.measure()
-    write(measured)
+    name = f"{measured['machine']['date']}-{measured['machine']['cores']}core-cpu.json"
+    (RESULTS / name).write_text(json.dumps(measured, indent=1) + "\n")
+    page()
+
+
+@app.command()
+def page() -> None:
+    """docs/performance.md from the newest results of each kind."""
+    console.print(f"written: {write_page()}")
 
 
 def machine() -> dict[str, Any]:
@@ -69,15 +58,5 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(measured: dict[str, Any]) -> None:
-    """The JSON file, and the page that shows it."""
-    name = f"{measured['machine']['date']}-{measured['machine']['cores']}core-cpu.json"
-    (ROOT / "loadtests" / "results" / name).write_text(json.dumps(measured, indent=1) + "\n")
-    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, autoescape=False)  # noqa: S701 - Markdown
-    page = templates.get_template("performance.md.j2").render(measured, source=name)
-    (ROOT / "docs" / "performance.md").write_text(page + "\n")
-    console.print(f"written: loadtests/results/{name}, docs/performance.md")
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    app()
