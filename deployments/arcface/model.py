@@ -25,8 +25,13 @@ class ArcFace(IdentityEmbedding):
         engines={
             "main": EngineSpec(
                 weights="arcface_r100_glint360k",
+                max_batch=16,
                 inputs=(TensorSpec(name="face", shape=("N", 3, 112, 112), range="[-1, 1]", meaning="RGB, aligned"),),
-                outputs=(TensorSpec(name="embedding", shape=("N", 512), range="of any length", meaning="identity"),),
+                outputs=(
+                    TensorSpec(
+                        name="embedding", shape=("N", 512), range="of any length", meaning="identity", kind="embedding"
+                    ),
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=700, cpus=1.0, min_replicas=1),

@@ -29,6 +29,7 @@ class BeautyGAN(MakeupTransfer):
             "main": EngineSpec(
                 weights="beautygan_own",
                 part="made_up",
+                max_batch=8,
                 inputs=(
                     TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB"),
                     TensorSpec(name="reference", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB"),
@@ -39,6 +40,7 @@ class BeautyGAN(MakeupTransfer):
                         shape=("N", 3, SIDE, SIDE),
                         range="[-1, 1]",
                         meaning="RGB, the face with the reference's make-up",
+                        kind="picture",
                     ),
                 ),
             )

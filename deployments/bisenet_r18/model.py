@@ -33,6 +33,7 @@ class BiSeNetR18(FaceParsing):
         engines={
             "main": EngineSpec(
                 weights="bisenet_r18",
+                max_batch=8,
                 inputs=(
                     TensorSpec(
                         name="image", shape=("N", 3, SIDE, SIDE), range="mean 0, deviation 1", meaning="RGB, a head"
@@ -40,7 +41,11 @@ class BiSeNetR18(FaceParsing):
                 ),
                 outputs=(
                     TensorSpec(
-                        name="logits", shape=("N", len(FacePart), SIDE, SIDE), range="logits", meaning="FacePart"
+                        name="logits",
+                        shape=("N", len(FacePart), SIDE, SIDE),
+                        range="logits",
+                        meaning="FacePart",
+                        kind="labels",
                     ),
                 ),
             )

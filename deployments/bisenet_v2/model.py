@@ -34,10 +34,19 @@ class BiSeNetV2(FaceParsing):
             "main": EngineSpec(
                 weights="bisenet_v2",
                 precision="bfloat16",
+                max_batch=8,
                 inputs=(TensorSpec(name="image", shape=("N", 3, "H", "W"), range="[-1, 1]", meaning="RGB"),),
                 outputs=(
-                    TensorSpec(name="logits", shape=("N", len(FacePart), "H", "W"), range="logits", meaning="FacePart"),
+                    TensorSpec(
+                        name="logits",
+                        shape=("N", len(FacePart), "H", "W"),
+                        range="logits",
+                        meaning="FacePart",
+                        kind="labels",
+                    ),
                 ),
+                sizes={"H": SIDE, "W": SIDE},
+                buckets=({"H": (MULTIPLE, SIDE), "W": (MULTIPLE, SIDE)},),
             )
         },
         resources=Resources(cpus=1.0, min_replicas=1),

@@ -31,11 +31,12 @@ class BlazePose(PoseEstimation):
         engines={
             "detector": EngineSpec(
                 weights="blazepose_detector",
+                max_batch=16,
                 inputs=(
                     TensorSpec(
                         name="input_1",
                         shape=("N", DETECTOR_SIDE, DETECTOR_SIDE, 3),
-                        range="-1 to 1",
+                        range="[-1, 1]",
                         meaning="RGB, letterboxed",
                     ),
                 ),
@@ -51,7 +52,7 @@ class BlazePose(PoseEstimation):
             ),
             "landmark": EngineSpec(
                 weights="blazepose_landmark",
-                inputs=(TensorSpec(name="input_1", shape=("N", SIDE, SIDE, 3), range="0-1", meaning="RGB"),),
+                inputs=(TensorSpec(name="input_1", shape=("N", SIDE, SIDE, 3), range="[0, 1]", meaning="RGB"),),
                 outputs=(
                     TensorSpec(
                         name="Identity",
@@ -59,7 +60,7 @@ class BlazePose(PoseEstimation):
                         range="pixels, logits",
                         meaning="39 x (x, y, z, visibility, presence)",
                     ),
-                    TensorSpec(name="Identity_1", shape=("N", 1), range="0-1", meaning="a person is there"),
+                    TensorSpec(name="Identity_1", shape=("N", 1), range="[0, 1]", meaning="a person is there"),
                 ),
             ),
         },

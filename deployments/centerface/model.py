@@ -16,6 +16,8 @@ from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
 LONG_SIDE = 800
 """What the longer side of a picture is scaled down to; smaller pictures stay as they are."""
 MULTIPLE = 32
+USUAL_WIDTH = 608
+"""Of an upright photo with sides as 3 to 4."""
 STRIDE = 4
 SURE = 0.5
 """Score from which on something is a face."""
@@ -34,9 +36,10 @@ class CenterFace(SmallFaceDetection):
         engines={
             "main": EngineSpec(
                 weights="centerface",
-                inputs=(TensorSpec(name="input.1", shape=("N", 3, "H", "W"), range="0-255", meaning="RGB"),),
+                max_batch=8,
+                inputs=(TensorSpec(name="input.1", shape=("N", 3, "H", "W"), range="[0, 255]", meaning="RGB"),),
                 outputs=(
-                    TensorSpec(name="537", shape=("N", 1, "H/4", "W/4"), range="0-1", meaning="a face's centre"),
+                    TensorSpec(name="537", shape=("N", 1, "H/4", "W/4"), range="[0, 1]", meaning="a face's centre"),
                     TensorSpec(name="538", shape=("N", 2, "H/4", "W/4"), range="log of cells", meaning="height, width"),
                     TensorSpec(name="539", shape=("N", 2, "H/4", "W/4"), range="cells", meaning="centre's rest, y, x"),
                     TensorSpec(
@@ -46,6 +49,8 @@ class CenterFace(SmallFaceDetection):
                         meaning="y, x of the image-left eye, right eye, nose, left and right mouth corner",
                     ),
                 ),
+                sizes={"H": LONG_SIDE, "W": USUAL_WIDTH},
+                buckets=({"H": (MULTIPLE, LONG_SIDE), "W": (MULTIPLE, LONG_SIDE)},),
             )
         },
         resources=Resources(cpus=1.0, min_replicas=1),

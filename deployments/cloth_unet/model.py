@@ -41,6 +41,7 @@ class ClothUNet(GarmentMask):
         engines={
             "main": EngineSpec(
                 weights="cloth_unet",
+                max_batch=4,
                 inputs=(
                     TensorSpec(
                         name="image",
@@ -49,7 +50,11 @@ class ClothUNet(GarmentMask):
                         meaning="RGB, 0 around it",
                     ),
                 ),
-                outputs=(TensorSpec(name="garment", shape=("N", 1, SIDE, SIDE), range="0-1", meaning="clothing"),),
+                outputs=(
+                    TensorSpec(
+                        name="garment", shape=("N", 1, SIDE, SIDE), range="[0, 1]", meaning="clothing", kind="picture"
+                    ),
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=800, cpus=1.0, max_replicas=2),

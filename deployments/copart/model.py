@@ -36,6 +36,7 @@ def _parts(prefix: str) -> tuple[TensorSpec, ...]:
             shape=("N", PARTS + 1, GRID, GRID),
             range="[0, 1]",
             meaning="shares of background and parts",
+            kind="picture",
         ),
         TensorSpec(name=f"{prefix}shift", shape=("N", PARTS, 2), range="[-1, 1]", meaning="centres of parts"),
         TensorSpec(name=f"{prefix}affine", shape=("N", PARTS, 2, 2), range="about identity", meaning="how parts lie"),
@@ -60,6 +61,7 @@ class CoPart(PartSwap):
             "exchange": EngineSpec(
                 weights="copart_10",
                 part="exchange",
+                max_batch=8,
                 inputs=(
                     _FEATURES,
                     _PICTURE,
@@ -69,7 +71,11 @@ class CoPart(PartSwap):
                         name="mask", shape=("N", 1, GRID, GRID), range="[0, 1]", meaning="where the source's parts go"
                     ),
                 ),
-                outputs=(TensorSpec(name="exchanged", shape=("N", 3, SIDE, SIDE), range="[0, 1]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(
+                        name="exchanged", shape=("N", 3, SIDE, SIDE), range="[0, 1]", meaning="RGB", kind="picture"
+                    ),
+                ),
             ),
         },
         resources=Resources(gpu_memory_mb=600, cpus=1.0),

@@ -10,18 +10,24 @@ from typing import Final
 import numpy as np
 
 from compile.engine import Tensors
-from deployments.densepose.boxes import LONG, SHORT, Floats, people, placed, prepare, proposals
+from deployments.densepose.boxes import LONG, MULTIPLE, PROPOSED, SHORT, Floats, people, placed, prepare, proposals
 from deployments.densepose.surface import iuv, surface
 from deployments.roles import BodySurface, DensePose
 from modiste.dense_pose import PARTS
 from modiste.image import LabelMap, RGBImage
-from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
+from modiste.spec import EngineSpec, Kind, ModelSpec, Resources, TensorSpec
 
 SURE = 0.8
 """Least probability of a person, as in the reference's own pictures."""
 WEIGHTS, CHANNELS, MAP = "densepose_r50_fpn_s1x", 256, 112
 
-_SIZES: Final = {"H": SHORT, "W": LONG // 32 * 32}
+_LONGEST: Final = -(-LONG // MULTIPLE) * MULTIPLE
+_SIZES: Final = {"H": SHORT, "W": LONG // MULTIPLE * MULTIPLE}
+_BUCKETS: Final = (
+    {"H": (MULTIPLE, SHORT), "W": (SHORT, _LONGEST)},
+    {"H": (SHORT, _LONGEST), "W": (MULTIPLE, SHORT)},
+)
+"""Pictures that lie and pictures that stand: one side is the shorter one in each."""
 _LEVELS: Final = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
 _PYRAMID: Final = tuple(
     TensorSpec(
@@ -35,6 +41,18 @@ _PYRAMID: Final = tuple(
 _PYRAMID_SIZES: Final = {
     f"{side}{stride}": pixels // stride for stride in _LEVELS.values() for side, pixels in _SIZES.items()
 }
+_PYRAMID_BUCKETS: Final = tuple(
+    {
+        f"{side}{stride}": (least // stride, most // stride)
+        for stride in _LEVELS.values()
+        for side, (least, most) in bucket.items()
+    }
+    for bucket in _BUCKETS
+)
+
+
+def _map(name: str, channels: int, values: str, meaning: str, kind: Kind = "values") -> TensorSpec:
+    return TensorSpec(name=name, shape=("N", channels, MAP, MAP), range=values, meaning=meaning, kind=kind)
 
 
 class DensePoseRCNN(DensePose):
@@ -47,11 +65,12 @@ class DensePoseRCNN(DensePose):
             "forward": EngineSpec(
                 weights=WEIGHTS,
                 part="forward",
+                max_batch=2,
                 inputs=(
                     TensorSpec(
                         name="image",
                         shape=("N", 3, "H", "W"),
-                        range="0-255 less the mean",
+                        range="[-123, 151], 0-255 less the mean",
                         meaning="BGR; sides are multiples of 32",
                     ),
                 ),
@@ -61,6 +80,7 @@ class DensePoseRCNN(DensePose):
                     TensorSpec(name="deltas", shape=("N", "A", 4), range="of its size", meaning="where exactly"),
                 ),
                 sizes=_SIZES,
+                buckets=_BUCKETS,
             ),
             "classify": EngineSpec(
                 weights=WEIGHTS,
@@ -73,7 +93,8 @@ class DensePoseRCNN(DensePose):
                     TensorSpec(name="logits", shape=("N", "R", 2), range="logit", meaning="person, background"),
                     TensorSpec(name="deltas", shape=("N", "R", 4), range="of its size", meaning="where exactly"),
                 ),
-                sizes={**_PYRAMID_SIZES, "R": 1000},
+                sizes={**_PYRAMID_SIZES, "R": PROPOSED},
+                buckets=tuple({**bucket, "R": (1, PROPOSED)} for bucket in _PYRAMID_BUCKETS),
             ),
             "surface": EngineSpec(
                 weights=WEIGHTS,
@@ -82,16 +103,14 @@ class DensePoseRCNN(DensePose):
                     *_PYRAMID,
                     TensorSpec(name="box", shape=("N", 4), range="pixels", meaning="left, top, right, bottom"),
                 ),
-                outputs=tuple(
-                    TensorSpec(name=name, shape=("N", channels, MAP, MAP), range=values, meaning=meaning)
-                    for name, channels, values, meaning in (
-                        ("coarse", 2, "logit", "background, body"),
-                        ("fine", PARTS + 1, "logit", "background, parts"),
-                        ("u", PARTS + 1, "0-1", "across each part's chart"),
-                        ("v", PARTS + 1, "0-1", "along each part's chart"),
-                    )
+                outputs=(
+                    _map("coarse", 2, "logit", "background, body", "labels"),
+                    _map("fine", PARTS + 1, "logit", "background, parts", "labels"),
+                    _map("u", PARTS + 1, "[0, 1]", "across each part's chart"),
+                    _map("v", PARTS + 1, "[0, 1]", "along each part's chart"),
                 ),
                 sizes=_PYRAMID_SIZES,
+                buckets=_PYRAMID_BUCKETS,
             ),
         },
         resources=Resources(gpu_memory_mb=1200, cpus=1.0, max_replicas=2),

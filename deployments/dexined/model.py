@@ -24,9 +24,13 @@ class DexiNed(EdgeDetection):
         engines={
             "main": EngineSpec(
                 weights="dexined_biped",
+                max_batch=8,
                 inputs=(
                     TensorSpec(
-                        name="image", shape=("N", 3, 512, 512), range="0-255 minus the means", meaning="B, G, R"
+                        name="image",
+                        shape=("N", 3, 512, 512),
+                        range="[-123, 151], 0-255 less the means",
+                        meaning="B, G, R",
                     ),
                 ),
                 outputs=(TensorSpec(name="edges", shape=("N", 1, 512, 512), range="logits", meaning="fused map"),),

@@ -37,15 +37,20 @@ class DlibResNet(IdentityEmbedding):
         engines={
             "main": EngineSpec(
                 weights="dlib_resnet",
+                max_batch=16,
                 inputs=(
                     TensorSpec(
                         name="face",
                         shape=("N", 3, SIDE, SIDE),
-                        range="(0-255 minus mean) / 256",
+                        range="[-0.48, 0.59], 0-255 less the mean, / 256",
                         meaning="RGB, aligned",
                     ),
                 ),
-                outputs=(TensorSpec(name="embedding", shape=("N", 128), range="length about 1", meaning="identity"),),
+                outputs=(
+                    TensorSpec(
+                        name="embedding", shape=("N", 128), range="length about 1", meaning="identity", kind="embedding"
+                    ),
+                ),
             )
         },
         resources=Resources(cpus=0.5, min_replicas=1),

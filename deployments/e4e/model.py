@@ -26,6 +26,7 @@ class E4E(LatentEncoding):
         engines={
             "main": EngineSpec(
                 weights="e4e_ffhq",
+                max_batch=8,
                 inputs=(
                     TensorSpec(
                         name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB, aligned as FFHQ is"

@@ -36,8 +36,13 @@ class EfficientNetLite0(FashionEmbedding):
         engines={
             "main": EngineSpec(
                 weights="efficientnet_lite0",
+                max_batch=64,
                 inputs=(TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="about [-1, 1]", meaning="RGB"),),
-                outputs=(TensorSpec(name="embedding", shape=("N", 1280), range="0-6", meaning="mean features"),),
+                outputs=(
+                    TensorSpec(
+                        name="embedding", shape=("N", 1280), range="[0, 6]", meaning="mean features", kind="embedding"
+                    ),
+                ),
             )
         },
         resources=Resources(cpus=0.5),

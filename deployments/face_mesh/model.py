@@ -27,10 +27,15 @@ class FaceMeshModel(FaceLandmarks):
         engines={
             "main": EngineSpec(
                 weights="face_mesh",
+                max_batch=16,
                 inputs=(TensorSpec(name="input_1", shape=("N", SIDE, SIDE, 3), range="[0, 1]", meaning="RGB"),),
                 outputs=(
                     TensorSpec(
-                        name="conv2d_21", shape=("N", 1, 1, 1404), range="pixels of 192", meaning="468 times x, y, z"
+                        name="conv2d_21",
+                        shape=("N", 1, 1, 1404),
+                        range="pixels of 192",
+                        meaning="468 times x, y, z",
+                        kind="points",
                     ),
                     TensorSpec(name="conv2d_31", shape=("N", 1, 1, 1), range="logit", meaning="a face is there"),
                 ),

@@ -36,14 +36,18 @@ class FaceShifterHear(FaceSwap):
         engines={
             "main": EngineSpec(
                 weights="aei_taotaonice_own",
+                max_batch=4,
                 inputs=(
                     TensorSpec(name="target", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="BGR, aligned"),
                     TensorSpec(name="identity", shape=("N", EMBEDDING), range="length 1", meaning="source's"),
                 ),
-                outputs=(TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="BGR"),),
+                outputs=(
+                    TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="BGR", kind="picture"),
+                ),
             ),
             "hear": EngineSpec(
                 weights="hear_taotaonice_own",
+                max_batch=4,
                 inputs=(
                     TensorSpec(
                         name="swapped_and_lost",
@@ -52,7 +56,9 @@ class FaceShifterHear(FaceSwap):
                         meaning="BGR of the swapped face, then what a swap with itself loses",
                     ),
                 ),
-                outputs=(TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="BGR"),),
+                outputs=(
+                    TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="BGR", kind="picture"),
+                ),
             ),
             "identity": EngineSpec(
                 weights="ir_se50",
@@ -61,7 +67,11 @@ class FaceShifterHear(FaceSwap):
                         name="face", shape=("N", 3, IDENTITY_SIDE, IDENTITY_SIDE), range="[-1, 1]", meaning="BGR"
                     ),
                 ),
-                outputs=(TensorSpec(name="embedding", shape=("N", EMBEDDING), range="length 1", meaning="identity"),),
+                outputs=(
+                    TensorSpec(
+                        name="embedding", shape=("N", EMBEDDING), range="length 1", meaning="identity", kind="embedding"
+                    ),
+                ),
             ),
         },
         resources=Resources(gpu_memory_mb=1700, cpus=1.0),

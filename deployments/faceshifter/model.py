@@ -33,11 +33,14 @@ class FaceShifter(FaceSwap):
         engines={
             "main": EngineSpec(
                 weights="ghost_2blocks",
+                max_batch=4,
                 inputs=(
                     TensorSpec(name="target", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB, aligned"),
                     TensorSpec(name="identity", shape=("N", EMBEDDING), range="length about 20", meaning="source's"),
                 ),
-                outputs=(TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB", kind="picture"),
+                ),
             ),
             "identity": EngineSpec(
                 weights="arcface_r100_glint360k",
@@ -47,7 +50,13 @@ class FaceShifter(FaceSwap):
                     ),
                 ),
                 outputs=(
-                    TensorSpec(name="embedding", shape=("N", EMBEDDING), range="not normalised", meaning="identity"),
+                    TensorSpec(
+                        name="embedding",
+                        shape=("N", EMBEDDING),
+                        range="not normalised",
+                        meaning="identity",
+                        kind="embedding",
+                    ),
                 ),
             ),
         },

@@ -31,12 +31,17 @@ class FashionCLIP(FashionEmbedding):
             "main": EngineSpec(
                 weights="fashion_clip",
                 part="picture",
+                max_batch=64,
                 inputs=(
                     TensorSpec(
                         name="image", shape=("N", 3, 224, 224), range="mean 0, deviation 1, as CLIP's", meaning="RGB"
                     ),
                 ),
-                outputs=(TensorSpec(name="embedding", shape=("N", 512), range="any", meaning="of any length"),),
+                outputs=(
+                    TensorSpec(
+                        name="embedding", shape=("N", 512), range="any", meaning="of any length", kind="embedding"
+                    ),
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=800, cpus=1.0),

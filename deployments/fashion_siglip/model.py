@@ -26,8 +26,13 @@ class FashionSigLIP(FashionEmbedding):
             "main": EngineSpec(
                 weights="fashion_siglip",
                 part="picture",
+                max_batch=64,
                 inputs=(TensorSpec(name="image", shape=("N", 3, 224, 224), range="[-1, 1]", meaning="RGB"),),
-                outputs=(TensorSpec(name="embedding", shape=("N", 768), range="any", meaning="of any length"),),
+                outputs=(
+                    TensorSpec(
+                        name="embedding", shape=("N", 768), range="any", meaning="of any length", kind="embedding"
+                    ),
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=800, cpus=1.0),

@@ -44,17 +44,29 @@ class GPEN(FaceRestoration):
         engines={
             "main": EngineSpec(
                 weights="gpen_512",
+                max_batch=4,
                 inputs=(TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB, aligned"),),
                 outputs=(
-                    TensorSpec(name="restored", shape=("N", 3, SIDE, SIDE), range="about [-1, 1]", meaning="RGB"),
+                    TensorSpec(
+                        name="restored",
+                        shape=("N", 3, SIDE, SIDE),
+                        range="about [-1, 1]",
+                        meaning="RGB",
+                        kind="picture",
+                    ),
                 ),
             ),
             "parsing": EngineSpec(
                 weights="gpen_parsenet",
+                max_batch=4,
                 inputs=(TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB, aligned"),),
                 outputs=(
                     TensorSpec(
-                        name="logits", shape=("N", CLASSES, SIDE, SIDE), range="logits", meaning="ParseNet's classes"
+                        name="logits",
+                        shape=("N", CLASSES, SIDE, SIDE),
+                        range="logits",
+                        meaning="ParseNet's classes",
+                        kind="labels",
                     ),
                 ),
             ),

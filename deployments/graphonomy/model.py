@@ -28,11 +28,19 @@ class Graphonomy(HumanParsing):
         engines={
             "main": EngineSpec(
                 weights="graphonomy_cihp",
-                inputs=(TensorSpec(name="image", shape=("N", 3, "H", "W"), range="-1 to 1", meaning="BGR"),),
+                max_batch=8,
+                inputs=(TensorSpec(name="image", shape=("N", 3, "H", "W"), range="[-1, 1]", meaning="BGR"),),
                 outputs=(
-                    TensorSpec(name="logits", shape=("N", 20, "H", "W"), range="logit", meaning="classes of CIHP"),
+                    TensorSpec(
+                        name="logits",
+                        shape=("N", 20, "H", "W"),
+                        range="logit",
+                        meaning="classes of CIHP",
+                        kind="labels",
+                    ),
                 ),
                 sizes={"H": LONGEST, "W": 384},
+                buckets=({"H": (1, LONGEST), "W": (1, LONGEST)},),
             )
         },
         resources=Resources(gpu_memory_mb=1000, cpus=1.0, max_replicas=2),

@@ -62,6 +62,7 @@ class HRVITONGenerator(GarmentSynthesis):
         engines={
             "main": EngineSpec(
                 weights="hrviton_gen",
+                max_batch=2,
                 inputs=(
                     TensorSpec(
                         name="pictures",
@@ -74,7 +75,11 @@ class HRVITONGenerator(GarmentSynthesis):
                     ),
                     TensorSpec(name="noise", shape=("N", NOISE), range="normal", meaning="a plane for each norm"),
                 ),
-                outputs=(TensorSpec(name="image", shape=("N", 3, HEIGHT, WIDTH), range="[-1, 1]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(
+                        name="image", shape=("N", 3, HEIGHT, WIDTH), range="[-1, 1]", meaning="RGB", kind="picture"
+                    ),
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=2200, cpus=1.0, max_replicas=2),

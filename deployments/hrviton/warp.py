@@ -46,6 +46,7 @@ class HRVITONConditions(GarmentWarp):
         engines={
             "main": EngineSpec(
                 weights="hrviton_tocg",
+                max_batch=8,
                 inputs=(
                     TensorSpec(
                         name="garment",
@@ -72,9 +73,14 @@ class HRVITONConditions(GarmentWarp):
                         shape=("N", 13, HEIGHT, COARSE_WIDTH),
                         range="0 and more",
                         meaning="13 classes in the new garment",
+                        kind="labels",
                     ),
                     TensorSpec(
-                        name="mask", shape=("N", 1, HEIGHT, COARSE_WIDTH), range="0-1", meaning="the garment, bent"
+                        name="mask",
+                        shape=("N", 1, HEIGHT, COARSE_WIDTH),
+                        range="[0, 1]",
+                        meaning="the garment, bent",
+                        kind="picture",
                     ),
                 ),
             )

@@ -27,8 +27,13 @@ class ISNet(Matting):
         engines={
             "main": EngineSpec(
                 weights="isnet_general",
-                inputs=(TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="-0.5 to 0.5", meaning="RGB"),),
-                outputs=(TensorSpec(name="object", shape=("N", 1, SIDE, SIDE), range="0-1", meaning="finest map"),),
+                max_batch=4,
+                inputs=(TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="[-0.5, 0.5]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(
+                        name="object", shape=("N", 1, SIDE, SIDE), range="[0, 1]", meaning="finest map", kind="picture"
+                    ),
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=1000, cpus=1.0, max_replicas=2),

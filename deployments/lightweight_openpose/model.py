@@ -7,7 +7,7 @@ import numpy as np
 
 from compile.engine import Tensors
 from deployments.lightweight_openpose.group import group
-from deployments.lightweight_openpose.prepare import HEIGHT, body_25, enlarged, placed, prepare
+from deployments.lightweight_openpose.prepare import HEIGHT, WIDEST, body_25, enlarged, placed, prepare
 from deployments.roles import Pose, PoseEstimation
 from modiste.body_box import body_box
 from modiste.image import Keypoints, RGBImage
@@ -25,11 +25,12 @@ class LightweightOpenPose(PoseEstimation):
         engines={
             "main": EngineSpec(
                 weights="lightweight_openpose",
+                max_batch=8,
                 inputs=(
                     TensorSpec(
                         name="image",
                         shape=("N", 3, HEIGHT, "W"),
-                        range="-0.5 to 0.5",
+                        range="[-0.5, 0.5]",
                         meaning="BGR; the width is a multiple of 8",
                     ),
                 ),
@@ -37,17 +38,18 @@ class LightweightOpenPose(PoseEstimation):
                     TensorSpec(
                         name="heatmaps",
                         shape=("N", 19, HEIGHT // 8, "w"),
-                        range="0-1",
+                        range="[0, 1]",
                         meaning="18 joints, background",
                     ),
                     TensorSpec(
                         name="fields",
                         shape=("N", 38, HEIGHT // 8, "w"),
-                        range="-1 to 1",
+                        range="[-1, 1]",
                         meaning="direction along 19 limbs",
                     ),
                 ),
                 sizes={"W": 344},
+                buckets=({"W": (HEIGHT, WIDEST * HEIGHT)},),
             )
         },
         resources=Resources(gpu_memory_mb=500, cpus=1.0),

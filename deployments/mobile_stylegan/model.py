@@ -44,8 +44,11 @@ class MobileStyleGAN(FaceGeneration):
                 weights="mobile_stylegan",
                 part="synthesis",
                 precision="bfloat16",
+                max_batch=4,
                 inputs=(TensorSpec(name="style", shape=("N", LATENT), range="about [-1, 1]", meaning="w"),),
-                outputs=(TensorSpec(name="img", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(name="img", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB", kind="picture"),
+                ),
             ),
         },
         resources=Resources(gpu_memory_mb=1500, cpus=1.0, min_replicas=1, max_replicas=2),

@@ -26,16 +26,25 @@ class MODNet(Matting):
         engines={
             "main": EngineSpec(
                 weights="modnet_portrait",
+                max_batch=4,
                 inputs=(
                     TensorSpec(
                         name="image",
                         shape=("N", 3, "H", "W"),
-                        range="-1 to 1",
+                        range="[-1, 1]",
                         meaning="RGB; sides are multiples of 32",
                     ),
                 ),
-                outputs=(TensorSpec(name="matte", shape=("N", 1, "H", "W"), range="0-1", meaning="person"),),
+                outputs=(
+                    TensorSpec(
+                        name="matte", shape=("N", 1, "H", "W"), range="[0, 1]", meaning="person", kind="picture"
+                    ),
+                ),
                 sizes={"H": SIDE, "W": SIDE},
+                buckets=(
+                    {"H": (MULTIPLE, SIDE), "W": (SIDE - MULTIPLE, LONGEST * SIDE)},
+                    {"H": (SIDE - MULTIPLE, LONGEST * SIDE), "W": (MULTIPLE, SIDE)},
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=700, cpus=1.0, max_replicas=2),

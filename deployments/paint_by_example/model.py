@@ -74,7 +74,7 @@ class PaintByExample(SuitComposition):
                         range="about normal, 0 or 1",
                         meaning="latents, those of the masked picture, what is kept",
                     ),
-                    TensorSpec(name="step", shape=("N",), dtype="int64", range="0 to 999", meaning="of the noise"),
+                    TensorSpec(name="step", shape=("N",), dtype="int64", range="[0, 999]", meaning="of the noise"),
                     TensorSpec(name="condition", shape=("N", 1, CONDITION), range="any", meaning="the example"),
                 ),
                 outputs=(
@@ -91,7 +91,11 @@ class PaintByExample(SuitComposition):
                         name="latents", shape=("N", 4, CELLS, CELLS), range="any", meaning="without noise, unscaled"
                     ),
                 ),
-                outputs=(TensorSpec(name="picture", shape=("N", 3, SIDE, SIDE), range="about [-1, 1]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(
+                        name="picture", shape=("N", 3, SIDE, SIDE), range="about [-1, 1]", meaning="RGB", kind="picture"
+                    ),
+                ),
             ),
         },
         resources=Resources(gpu_memory_mb=8000, cpus=1.0, max_replicas=1),

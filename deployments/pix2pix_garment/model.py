@@ -28,6 +28,7 @@ class Pix2PixGarment(SketchToGarment):
         engines={
             "main": EngineSpec(
                 weights="sketch_to_garment",
+                max_batch=16,
                 inputs=(
                     TensorSpec(
                         name="sketch",
@@ -36,7 +37,11 @@ class Pix2PixGarment(SketchToGarment):
                         meaning="edges, hint R, G, B, hint mask, then one plane of ones among the kinds",
                     ),
                 ),
-                outputs=(TensorSpec(name="garment", shape=("N", 3, SIZE, SIZE), range="[-1, 1]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(
+                        name="garment", shape=("N", 3, SIZE, SIZE), range="[-1, 1]", meaning="RGB", kind="picture"
+                    ),
+                ),
             )
         },
         resources=Resources(cpus=0.5),

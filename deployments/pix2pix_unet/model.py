@@ -25,6 +25,7 @@ class Pix2PixUNet(SketchToGarment):
         engines={
             "main": EngineSpec(
                 weights="pix2pix_edges2shoes",
+                max_batch=8,
                 inputs=(
                     TensorSpec(
                         name="drawing",
@@ -33,7 +34,11 @@ class Pix2PixUNet(SketchToGarment):
                         meaning="RGB: black lines on white, hints over them",
                     ),
                 ),
-                outputs=(TensorSpec(name="picture", shape=("N", 3, 256, 256), range="[-1, 1]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(
+                        name="picture", shape=("N", 3, 256, 256), range="[-1, 1]", meaning="RGB", kind="picture"
+                    ),
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=700, cpus=0.5),

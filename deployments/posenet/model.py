@@ -32,15 +32,16 @@ class PoseNet(PoseEstimation):
         engines={
             "main": EngineSpec(
                 weights="posenet_101",
+                max_batch=8,
                 inputs=(
                     TensorSpec(
-                        name="image", shape=("N", 3, SIDE, SIDE), range="-1 to 1", meaning="RGB, black around it"
+                        name="image", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB, black around it"
                     ),
                 ),
                 outputs=tuple(
                     TensorSpec(name=name, shape=("N", channels, _CELLS, _CELLS), range=values, meaning=meaning)
                     for name, channels, values, meaning in (
-                        ("heatmap", 17, "0-1", "keypoints"),
+                        ("heatmap", 17, "[0, 1]", "keypoints"),
                         ("offset", 34, "pixels", "y, then x, from the cell to the keypoint"),
                         ("forward", 32, "pixels", "y, then x, to the next keypoint outwards"),
                         ("backward", 32, "pixels", "y, then x, to the next keypoint inwards"),

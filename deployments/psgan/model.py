@@ -48,6 +48,7 @@ class PSGAN(MakeupTransfer):
         engines={
             "main": EngineSpec(
                 weights="psgan_mt",
+                max_batch=4,
                 inputs=(*_told("face"), *_told("reference")),
                 outputs=(
                     TensorSpec(
@@ -55,6 +56,7 @@ class PSGAN(MakeupTransfer):
                         shape=("N", 3, SIDE, SIDE),
                         range="[-1, 1]",
                         meaning="RGB, the face with the reference's make-up",
+                        kind="picture",
                     ),
                 ),
             )

@@ -21,6 +21,8 @@ TILE = 128
 """Longest side that goes through the network in one piece, pixels; memory grows with its square."""
 OVERLAP = 12
 """What a tile sees beyond its own pixels on each side."""
+USUAL = 110
+"""Side of the middle one of the tiles of a face of 256 pixels, which is what graphs send."""
 
 Plane = NDArray[np.float32]
 
@@ -37,8 +39,15 @@ class RealESRGAN(FaceRestoration):
             "main": EngineSpec(
                 weights="real_esrgan",
                 precision="bfloat16",
+                max_batch=4,
                 inputs=(TensorSpec(name="image", shape=("N", 3, "H", "W"), range="[0, 1]", meaning="RGB"),),
-                outputs=(TensorSpec(name="output", shape=("N", 3, "4H", "4W"), range="about [0, 1]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(
+                        name="output", shape=("N", 3, "4H", "4W"), range="about [0, 1]", meaning="RGB", kind="picture"
+                    ),
+                ),
+                sizes={"H": USUAL, "W": USUAL},
+                buckets=({"H": (1, TILE), "W": (1, TILE)},),
             )
         },
         resources=Resources(gpu_memory_mb=2000, cpus=1.0, max_replicas=2),

@@ -3,6 +3,7 @@
 Deng et al., "RetinaFace: Single-shot Multi-level Face Localisation in the Wild", CVPR 2020, arXiv:1905.00641.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import cv2
@@ -60,14 +61,16 @@ class RetinaFace(Model[RGBImage, tuple[Face, ...]]):
         return max(1, round(height * cls.shrunk / longer)), max(1, round(width * cls.shrunk / longer))
 
 
-def _engine(weights: str) -> EngineSpec:
+def _engine(weights: str, sizes: Mapping[str, int], *longest: int, max_batch: int) -> EngineSpec:
+    """longest: side in each bucket; the usual sizes lie in the first"""
     return EngineSpec(
         weights=weights,
+        max_batch=max_batch,
         inputs=(
             TensorSpec(
                 name="image",
                 shape=("N", 3, "H", "W"),
-                range="0-255 less (104, 117, 123)",
+                range="[-123, 151], 0-255 less (104, 117, 123)",
                 meaning="BGR",
             ),
         ),
@@ -83,7 +86,8 @@ def _engine(weights: str) -> EngineSpec:
                 meaning="image-left eye, right eye, nose, left and right mouth corner from the prior",
             ),
         ),
-        sizes={"H": SIDE, "W": SIDE},
+        sizes=sizes,
+        buckets=tuple({"H": (1, side), "W": (1, side)} for side in longest),
     )
 
 
@@ -100,7 +104,7 @@ class RetinaFaceMobileNet(RetinaFace, FaceDetection):
         role="FaceDetection",
         paper=_PAPER,
         licence=_LICENCE,
-        engines={"main": _engine("retinaface_mobilenet")},
+        engines={"main": _engine("retinaface_mobilenet", {"H": SIDE, "W": SIDE}, SIDE, max_batch=16)},
         resources=Resources(gpu_memory_mb=500, cpus=0.5, min_replicas=1),
     )
 
@@ -114,6 +118,6 @@ class RetinaFaceR50(RetinaFace, SmallFaceDetection):
         role="SmallFaceDetection",
         paper=_PAPER,
         licence=_LICENCE,
-        engines={"main": _engine("retinaface_r50")},
+        engines={"main": _engine("retinaface_r50", {"H": 750, "W": SHRUNK}, SHRUNK, LARGEST, max_batch=4)},
         resources=Resources(gpu_memory_mb=1100, cpus=1.0, min_replicas=1),
     )

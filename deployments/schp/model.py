@@ -26,6 +26,7 @@ def _spec(identifier: str, side: int, classes: int) -> ModelSpec:
         engines={
             "main": EngineSpec(
                 weights=identifier,
+                max_batch=8,
                 inputs=(
                     TensorSpec(
                         name="image",
@@ -40,6 +41,7 @@ def _spec(identifier: str, side: int, classes: int) -> ModelSpec:
                         shape=("N", classes, cells, cells),
                         range="logit",
                         meaning="classes, fused with the edges",
+                        kind="labels",
                     ),
                 ),
             )

@@ -56,9 +56,11 @@ class SelfieMulticlass(HumanParsing):
             "main": EngineSpec(
                 weights="selfie_multiclass",
                 precision="bfloat16",
-                inputs=(TensorSpec(name="input_29", shape=("N", SIDE, SIDE, 3), range="0-1", meaning="RGB"),),
+                inputs=(TensorSpec(name="input_29", shape=("N", SIDE, SIDE, 3), range="[0, 1]", meaning="RGB"),),
                 outputs=(
-                    TensorSpec(name="Identity", shape=("N", SIDE, SIDE, 6), range="logit", meaning="six classes"),
+                    TensorSpec(
+                        name="Identity", shape=("N", SIDE, SIDE, 6), range="logit", meaning="six classes", kind="labels"
+                    ),
                 ),
             )
         },

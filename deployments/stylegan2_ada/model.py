@@ -52,8 +52,13 @@ def _engines(weights: str) -> dict[str, EngineSpec]:
         "synthesis": EngineSpec(
             weights=weights,
             part="synthesis",
+            max_batch=4,
             inputs=(TensorSpec(name="offset", shape=("N", LATENT), range="about [-5, 5]", meaning="w - mean face"),),
-            outputs=(TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="about [-1, 1]", meaning="RGB"),),
+            outputs=(
+                TensorSpec(
+                    name="image", shape=("N", 3, SIDE, SIDE), range="about [-1, 1]", meaning="RGB", kind="picture"
+                ),
+            ),
         ),
     }
 

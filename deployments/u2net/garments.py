@@ -25,8 +25,17 @@ class ClothU2Net(GarmentMask):
         engines={
             "main": EngineSpec(
                 weights="cloth_u2net",
-                inputs=(TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="-1 to 1", meaning="RGB"),),
-                outputs=(TensorSpec(name="garment", shape=("N", 1, SIDE, SIDE), range="0-1", meaning="no background"),),
+                max_batch=4,
+                inputs=(TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="[-1, 1]", meaning="RGB"),),
+                outputs=(
+                    TensorSpec(
+                        name="garment",
+                        shape=("N", 1, SIDE, SIDE),
+                        range="[0, 1]",
+                        meaning="no background",
+                        kind="picture",
+                    ),
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=1500, cpus=1.0, max_replicas=2),

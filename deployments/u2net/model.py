@@ -40,6 +40,7 @@ class U2Net(Matting):
             "main": EngineSpec(
                 weights="u2net",
                 precision="bfloat16",
+                max_batch=8,
                 inputs=(
                     TensorSpec(
                         name="input.1",
@@ -48,7 +49,11 @@ class U2Net(Matting):
                         meaning="RGB",
                     ),
                 ),
-                outputs=(TensorSpec(name="1959", shape=("N", 1, SIDE, SIDE), range="0-1", meaning="saliency"),),
+                outputs=(
+                    TensorSpec(
+                        name="1959", shape=("N", 1, SIDE, SIDE), range="[0, 1]", meaning="saliency", kind="picture"
+                    ),
+                ),
             )
         },
         resources=Resources(cpus=1.0, max_replicas=2),

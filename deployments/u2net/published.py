@@ -13,10 +13,15 @@ def _spec(identifier: str, gpu_memory_mb: int) -> ModelSpec:
         engines={
             "main": EngineSpec(
                 weights=identifier,
+                max_batch=8,
                 inputs=(
                     TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="mean 0, deviation 1", meaning="RGB"),
                 ),
-                outputs=(TensorSpec(name="saliency", shape=("N", 1, SIDE, SIDE), range="0-1", meaning="fused map"),),
+                outputs=(
+                    TensorSpec(
+                        name="saliency", shape=("N", 1, SIDE, SIDE), range="[0, 1]", meaning="fused map", kind="picture"
+                    ),
+                ),
             )
         },
         resources=Resources(gpu_memory_mb=gpu_memory_mb, cpus=1.0, max_replicas=2),

@@ -43,9 +43,16 @@ class UNetLaPa(FaceParsing):
         engines={
             "main": EngineSpec(
                 weights="unet_lapa_own",
+                max_batch=8,
                 inputs=(TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="[0, 1]", meaning="BGR, a head"),),
                 outputs=(
-                    TensorSpec(name="logits", shape=("N", len(LAPA), SIDE, SIDE), range="logits", meaning="LaPa class"),
+                    TensorSpec(
+                        name="logits",
+                        shape=("N", len(LAPA), SIDE, SIDE),
+                        range="logits",
+                        meaning="LaPa class",
+                        kind="labels",
+                    ),
                 ),
             )
         },
