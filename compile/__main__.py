@@ -10,6 +10,7 @@ from rich.table import Table
 
 from compile.build import BATCHES
 from compile.gate import EngineRefused
+from compile.prune import prune as prune_folder
 from compile.report import REPORTS, reports
 from deployments import engine_name, model_class, models_in_use
 from deployments.engines import open_engine_of, served_precision, target_of
@@ -66,6 +67,15 @@ def report(
             *(f"{row.ms[batch]:.1f}" if batch in row.ms else "" for batch in BATCHES),
         )  # fmt: skip
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@app.command()
+def prune(
+    unused_days: Annotated[float, typer.Option(help="engines not opened for that long go", min=0)] = 30.0,
+) -> None:
+    """Remove unused engines and what broken writes left from this machine's cache; a bucket needs a lifecycle rule."""
+    pruned = prune_folder(unused_days * 24 * 60 * 60)
+    console.print(f"{pruned.files} files removed, {pruned.bytes / 2**20:.1f} MB freed")
 
 
 if __name__ == "__main__":

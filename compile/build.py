@@ -7,11 +7,11 @@ from time import perf_counter
 import numpy as np
 
 from compile.backend import Backend, Source, backend
-from compile.cache import cached_blob, engine_key
+from compile.cache import Built, cached_blob, engine_key
 from compile.engine import Case, Engine
 from compile.feeds import random_feeds
 from compile.gate import checks, require
-from compile.report import Report, write
+from compile.report import Report, as_json
 from modiste.spec import EngineSpec, Precision, Target
 
 BATCHES = (1, 4, 8)
@@ -42,7 +42,7 @@ def open_engine(
     def load(blob: bytes) -> Engine:
         return of.load(spec, source, blob, precision)
 
-    def build() -> bytes:
+    def build() -> Built:
         judged_by = cases()
         started = perf_counter()
         blob = of.build(spec, source, precision, judged_by)
@@ -67,8 +67,7 @@ def open_engine(
         engine.close()
         del engine
         gc.collect()
-        write(report, key)
-        return blob
+        return Built(blob=blob, report=as_json(report))
 
     return cached_blob(key, build, load)
 

@@ -1,7 +1,6 @@
 """What is known of each built engine, written when it passed the gate, beside its blob."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -41,14 +40,8 @@ class Report:
 _REPORT, REPORTS = TypeAdapter(Report), TypeAdapter(list[Report])
 
 
-def write(report: Report, key: str) -> None:
-    path = report_path(key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_REPORT.dump_json(report, indent=1))
-
-
-def report_path(key: str) -> Path:
-    return folder() / f"{key}.json"
+def as_json(report: Report) -> bytes:
+    return _REPORT.dump_json(report, indent=1)
 
 
 def reports() -> list[Report]:

@@ -125,6 +125,12 @@ class Busy(ModisteError):
     status = 503
 
 
+class OutOfMemory(Busy):
+    """A GPU had no room for the request; the replica ends, and the request may be sent again to another."""
+
+    code = "out_of_memory"
+
+
 class Cancelled(ModisteError):
     """The caller asked for the work to stop."""
 
@@ -142,6 +148,13 @@ class WeightsUnavailable(ModisteError):
     """A weight file that is absent, unreachable or not the one its digest names."""
 
     code = "weights_unavailable"
+    status = 503
+
+
+class EngineStoreUnavailable(ModisteError):
+    """The store that machines share engines in does not answer or refuses."""
+
+    code = "engine_store_unavailable"
     status = 503
 
 

@@ -2,9 +2,10 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from modiste.spec import Target
@@ -27,14 +28,40 @@ class Settings(BaseSettings):
         default_factory=dict, description='single roles overridden, as JSON {"role": "model"}'
     )
     target: Target = Field(default="openvino", description="what engines of models that run on GPUs are built with")
+    engine_store: str = Field(
+        default="",
+        pattern=r"^(s3://[^/\s]+(/\S*)?)?$",
+        description="s3://bucket/prefix where machines share built engines; empty: they do not",
+    )
+    engine_secret: SecretStr = Field(
+        default=SecretStr(""), description="what engines are sealed with; the same on all machines that share a store"
+    )
     threads: int = Field(default=1, ge=1, description="CPU threads of one engine")
-    gpu_memory_mb: int = Field(default=0, ge=0, description="memory of one GPU; 0: models run on the CPU")
+    gpu_memory_mb: int = Field(default=0, ge=0, description="memory of one GPU (2**20 bytes); 0: models run on the CPU")
+    gpu_reserve_mb: int = Field(
+        default=1024, ge=0, description="of each GPU, left free: the driver's own, and what fragmentation costs"
+    )
+    mps: bool = Field(default=False, description="CUDA's multi-process service runs: tell it each replica's limits")
+    gather: bool | None = Field(
+        default=None, description="collect concurrent calls into batches; unset: where engines run batches at once"
+    )
     max_upload_bytes: int = Field(default=20_000_000, ge=1)
     max_video_bytes: int = Field(default=500_000_000, ge=1)
     max_pixels: int = Field(default=40_000_000, ge=1)
     keep_hours: float = Field(default=24.0, gt=0, description="how long results and finished jobs are kept")
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
+
+    @model_validator(mode="after")
+    def _engines_are_shared_sealed(self) -> Self:
+        if self.engine_store and not self.engine_secret.get_secret_value():
+            raise ValueError(
+                "expected MODISTE_ENGINE_SECRET with MODISTE_ENGINE_STORE, got none: engines can execute code, and "
+                "whoever can write to the bucket could run theirs here"
+            )
+        if self.engine_store and self.offline:
+            raise ValueError("expected MODISTE_ENGINE_STORE or MODISTE_OFFLINE, got both: the store is reached for")
+        return self
 
 
 @lru_cache(maxsize=1)
