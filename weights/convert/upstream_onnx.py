@@ -16,7 +16,10 @@ from onnx import numpy_helper, shape_inference, version_converter
 from modiste.errors import WeightsUnavailable
 from weights.convert.graph import IR_VERSION, OPSET
 
-ALIKE = ("Add", "BatchNormalization", "Concat", "Conv", "ConvTranspose", "MaxPool", "Relu", "Resize", "Sigmoid")
+ALIKE = (
+    *("Add", "BatchNormalization", "Concat", "Constant", "Conv", "ConvTranspose"),
+    *("MaxPool", "Relu", "Resize", "Sigmoid"),
+)
 """Operators that treat every picture of a batch alike, whatever their constants."""
 
 
