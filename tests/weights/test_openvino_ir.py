@@ -23,13 +23,13 @@ def numbers(*shape: int) -> Array:
     return RNG.normal(size=shape).astype(np.float32)
 
 
-def written(folder: Path, shape: tuple[int, ...], build: Callable[[Any], Any]) -> dict[str, Path]:
-    """A network from "in" to "out" as .xml and .bin."""
+def written(folder: Path, shape: tuple[int, ...], build: Callable[[Any], Any], half: bool = False) -> dict[str, Path]:
+    """A network from "in" to "out" as .xml and .bin; half: constants in half precision."""
     x = op.parameter(shape, np.float32, name="in")
     x.output(0).set_names({"in"})
     made = build(x)
     made.output(0).set_names({"out"})
-    openvino.save_model(openvino.Model([made], [x], "net"), folder / "net.xml", compress_to_fp16=False)
+    openvino.save_model(openvino.Model([made], [x], "net"), folder / "net.xml", compress_to_fp16=half)
     return {name: folder / name for name in ("net.xml", "net.bin")}
 
 
@@ -77,7 +77,8 @@ def test_a_mapping_of_latents(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_modulated_synthesis(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_a_modulated_synthesis(half: bool, tmp_path: Path) -> None:
     """A constant picture repeated for the batch, scaled by a latent, through convolutions of both kinds."""
     plain = {"strides": [1, 1], "pads_begin": [1, 1], "pads_end": [1, 1], "dilations": [1, 1]}
 
@@ -90,7 +91,7 @@ def test_a_modulated_synthesis(tmp_path: Path) -> None:
         deep = op.group_convolution(seen, op.constant(numbers(4, 3, 2, 3, 3)), **plain)
         return haar(deep, side=4, channels=3)
 
-    files = written(tmp_path, (1, 8), build)
+    files = written(tmp_path, (1, 8), build, half)
     expected, found = both(files, numbers(3, 8))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
     kinds = {node.op_type for node in onnx.load(tmp_path / "net.onnx").graph.node}

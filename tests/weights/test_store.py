@@ -9,13 +9,17 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import onnx
+import openvino
 import pytest
+from openvino import opset8 as op
 
 from modiste.errors import LicenceRefused, NotFound, WeightsUnavailable
 from modiste.settings import settings
 from weights import manifest, sources, store
 from weights.licences import licence_report, require_commercial
-from weights.manifest import WeightEntry, WeightFile, parse_manifest
+from weights.manifest import WeightEntry, WeightFile, entry, parse_manifest
 from weights.sources import SCHEMES, open_member
 from weights.transfer import Progress
 
@@ -103,6 +107,30 @@ def test_parts_are_asked_for_by_name(cache: Path, tmp_path: Path, listed: Listed
         store.artefact("one")
     with pytest.raises(NotFound, match="synthesis"):
         store.artefact("one", "synthesis")
+
+
+def test_parts_are_converted_each_from_its_own_files(cache: Path, tmp_path: Path, listed: Listed, table: Table) -> None:
+    names = []
+    for width, part in enumerate(("mapping", "synthesis"), 3):
+        x = op.parameter((1, width), np.float32, name="x")
+        x.output(0).set_names({"x"})
+        made = op.add(x, np.float32(1))
+        made.output(0).set_names({"y"})
+        openvino.save_model(openvino.Model([made], [x], part), tmp_path / f"{part}.xml")
+        names += [f"{part}.xml", f"{part}.bin"]
+    texts = [table("one", f"file:{name}", (tmp_path / name).read_bytes(), name=name) for name in names]
+    head = texts[0].partition("[one.files")[0]
+    parts = 'converter = "openvino_ir"\nparts = { mapping = "mapping.xml", synthesis = "synthesis.xml" }\n'
+    listed(head + parts + "".join(f"[one.files{text.partition('[one.files')[2]}" for text in texts))
+    for width, part in enumerate(("mapping", "synthesis"), 3):
+        (seen,) = onnx.load(store.artefact("one", part)).graph.input
+        assert [size.dim_param or size.dim_value for size in seen.type.tensor_type.shape.dim] == ["N", width]
+    assert store.verify() == []
+    store.artefact("one", "mapping").unlink()
+    assert store.verify() == [f"one: {store.onnx_path(entry('one'), 'mapping').name} is absent"]
+    assert not store.complete(entry("one"))
+    store.fetch(["one"])
+    assert store.verify() == []
 
 
 def test_commercial_only_names_every_refused_entry(

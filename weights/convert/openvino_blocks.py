@@ -16,6 +16,20 @@ SEPARABLE = "GroupConvolutionBackpropData"
 CUTS = ("VariadicSplit", "Reshape", "Squeeze")
 
 
+def key(output: Any) -> tuple[str, int]:
+    """Of an operation's output within its network."""
+    return output.get_node().get_name(), output.get_index()
+
+
+def constant(output: Any) -> NDArray[Any] | None:
+    """The value, which newer files may keep in half precision behind a conversion; None where it is computed."""
+    node = output.get_node()
+    if node.get_type_name() == "Convert":
+        value = constant(node.input_value(0))
+        return None if value is None else value.astype(node.get_output_element_type(0).to_dtype())
+    return np.array(node.data) if node.get_type_name() == "Constant" else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
     """channels: which channel of the source each channel of the result comes from, [C]; blocks: what becomes of one of
@@ -36,7 +50,9 @@ def bands(output: Any) -> list[Band] | None:
         return terms if alike else None
     if node.get_type_name() != SEPARABLE or not _tiles(node):
         return None
-    kernel = np.array(node.input_value(1).get_node().data)[:, 0, 0]
+    weights = constant(node.input_value(1))
+    assert weights is not None
+    kernel = weights[:, 0, 0]
     inner = bands(node.input_value(0))
     if inner is None:
         cut = _channels(node.input_value(0))
@@ -53,7 +69,7 @@ def as_matrix(found: list[Band]) -> tuple[Any, NDArray[np.float32], int] | None:
     """The one source, the matrix [block height * width * C, source channels] and the side of a block; None where the
     bands are not all of one source, or blocks are not square."""
     source, (count, height, width) = found[0].source, found[0].blocks.shape
-    if height != width or any(_key(band.source) != _key(source) for band in found):
+    if height != width or any(key(band.source) != key(source) for band in found):
         return None
     matrix = np.zeros((height * width, count, source.get_shape()[1]), np.float32)
     for band in found:
@@ -67,7 +83,7 @@ def _tiles(node: Any) -> bool:
     _, incoming, outgoing, *kernel = weights.get_shape()
     padding = (*attributes["pads_begin"], *attributes["pads_end"], *attributes["output_padding"])
     return (
-        weights.get_node().get_type_name() == "Constant"
+        constant(weights) is not None
         and (incoming, outgoing) == (1, 1)
         and attributes["auto_pad"] == "explicit"
         and list(attributes["strides"]) == kernel
@@ -76,29 +92,28 @@ def _tiles(node: Any) -> bool:
 
 
 def _channels(output: Any) -> tuple[Any, NDArray[np.int64]] | None:
-    """The tensor that channels are cut out of, and which; None where they are not all of [N, C, H, W] in the end."""
-    shape = output.get_shape()
+    """The tensor [N, C, H, W] that channels are cut out of, and which; None where it or the result is none such."""
     source, index = _cut(output)
-    return (source, index.ravel()) if index.shape == (shape[1],) and len(shape) == 4 else None
+    pictures = len(output.get_shape()) == len(source.get_shape()) == 4
+    return (source, index) if pictures else None
 
 
 def _cut(output: Any) -> tuple[Any, NDArray[np.int64]]:
     """Follows the axes between the batch and the picture back through splits, reshapes and squeezes."""
     node, inner = output.get_node(), tuple(output.get_shape())[1:-2]
-    kind = node.get_type_name()
-    if kind in CUTS and _keeps_pictures(node):
-        source, index = _cut(node.input_value(0))
-        if kind != "VariadicSplit":
-            return source, index.reshape(inner)
-        axis, sizes = (np.array(node.input_value(i).get_node().data) for i in (1, 2))
-        return source, np.split(index, np.cumsum(sizes)[:-1], int(axis) - 1)[output.get_index()]
-    return output, np.arange(int(np.prod(inner))).reshape(inner)
+    if node.get_type_name() not in CUTS or not _keeps_pictures(node):
+        return output, np.arange(int(np.prod(inner))).reshape(inner)
+    source, index = _cut(node.input_value(0))
+    if node.get_type_name() != "VariadicSplit":
+        return source, index.reshape(inner)
+    shapes = [tuple(part.get_shape())[1:-2] for part in node.outputs()]
+    axis = next((at for at, size in enumerate(index.shape) if any(shape[at] != size for shape in shapes)), 0)
+    ends = np.cumsum([shape[axis] for shape in shapes])[:-1]
+    return source, np.split(index, ends, axis)[output.get_index()]
 
 
 def _keeps_pictures(node: Any) -> bool:
-    before, after = tuple(node.get_input_shape(0)), tuple(node.get_output_shape(0))
-    return len(before) > 3 and (before[0], *before[-2:]) == (after[0], *after[-2:])
-
-
-def _key(output: Any) -> tuple[str, int]:
-    return output.get_node().get_name(), output.get_index()
+    """Whether batch, height and width are the same in all that comes of it."""
+    before = tuple(node.get_input_shape(0))
+    made = [tuple(part.get_shape()) for part in node.outputs()]
+    return len(before) > 3 and all((of[0], *of[-2:]) == (before[0], *before[-2:]) for of in made)

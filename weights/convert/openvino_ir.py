@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from modiste.errors import WeightsUnavailable
 from weights.convert.graph import Graph, Shape
-from weights.convert.openvino_blocks import as_matrix, bands
+from weights.convert.openvino_blocks import as_matrix, bands, constant, key
 
 WIDENING = ("Add", "Multiply", "Broadcast", "Tile")
 """Operations that widen an operand of batch 1 by themselves."""
@@ -28,7 +28,7 @@ def convert(files: Mapping[str, Path], out: Path) -> None:
     of = _Translation(xml.stem)
     inputs, outputs = {}, {}
     for parameter in model.inputs:
-        of.translated[_key(parameter)] = parameter.get_any_name()
+        of.translated[key(parameter)] = parameter.get_any_name()
         inputs[parameter.get_any_name()] = _free(parameter)
     for result in model.outputs:
         source = result.get_node().input_value(0)
@@ -45,7 +45,7 @@ class _Translation:
 
     def tensor(self, output: Any) -> str:
         """The ONNX name of an operation's output."""
-        if _key(output) not in self.translated:
+        if key(output) not in self.translated:
             node = output.get_node()
             kind = node.get_type_name()
             if kind not in OPERATIONS:
@@ -53,17 +53,13 @@ class _Translation:
             made = OPERATIONS[kind](self, node)
             for index, name in enumerate([made] if isinstance(made, str) else made):
                 self.translated[node.get_name(), index] = name
-        return self.translated[_key(output)]
+        return self.translated[key(output)]
 
     def inputs(self, node: Any) -> list[str]:
         return [self.tensor(value) for value in node.input_values()]
 
 
 Made = str | list[str]
-
-
-def _key(output: Any) -> tuple[str, int]:
-    return output.get_node().get_name(), output.get_index()
 
 
 def _free(output: Any) -> Shape:
@@ -74,13 +70,11 @@ def _free(output: Any) -> Shape:
 
 
 def _value(node: Any, position: int) -> NDArray[Any]:
-    source = node.input_value(position).get_node()
-    if source.get_type_name() != "Constant":
-        raise WeightsUnavailable(
-            f"Expected input {position} of {node.get_type_name()} {node.get_friendly_name()} to be a constant; "
-            f"got {source.get_type_name()}."
-        )
-    return np.array(source.data)
+    value = constant(node.input_value(position))
+    if value is None:
+        of = f"{node.get_type_name()} {node.get_friendly_name()}"
+        raise WeightsUnavailable(f"Expected input {position} of {of} to be a constant; it is computed.")
+    return value
 
 
 def _inner_axes(node: Any, position: int) -> list[int]:
@@ -93,7 +87,10 @@ def _inner_axes(node: Any, position: int) -> list[int]:
 
 
 def _constant(of: _Translation, node: Any) -> Made:
-    return of.graph.constant(np.array(node.data))
+    value = constant(node.output(0))
+    if value is None:
+        raise WeightsUnavailable(f"Expected {node.get_friendly_name()} to convert a constant; it is computed.")
+    return of.graph.constant(value)
 
 
 def _elementwise(op: str) -> Callable[[_Translation, Any], Made]:
@@ -205,6 +202,7 @@ def _squeeze(op: str) -> Callable[[_Translation, Any], Made]:
 
 OPERATIONS: Mapping[str, Callable[[_Translation, Any], Made]] = {
     "Constant": _constant,
+    "Convert": _constant,
     "Add": _sum,
     "Multiply": _elementwise("Mul"),
     "Power": _power,
