@@ -13,6 +13,10 @@ Tensors = Mapping[str, NDArray[Any]]
 """Tensor name -> array; axis 0 is the batch."""
 
 
+class GPUOutOfMemory(RuntimeError):
+    """The GPU has no room for what was asked of an engine; the engine itself is as it was."""
+
+
 class Engine(Protocol):
     """A compiled network. One call at a time; callers that share one take turns."""
 
