@@ -1,4 +1,4 @@
-"""`python -m deployments models | export | parity | measure | speed`."""
+"""`python -m deployments models | golden | export | parity | measure | speed`."""
 
 import json
 import sys
@@ -21,6 +21,16 @@ main = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 def models() -> None:
     """docs/models.md, written from the specs and the manifest."""
     sys.stdout.write(models_page() + "\n")
+
+
+@main.command()
+def golden() -> None:
+    """deployments/golden.npz, where faces and joints lie in the golden pictures; by the default edition's models."""
+    import numpy as np
+
+    from deployments.golden_pictures import PLACES, find_places
+
+    np.savez_compressed(PLACES, allow_pickle=False, **find_places())
 
 
 @main.command()

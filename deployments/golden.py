@@ -1,84 +1,118 @@
 """Real inputs for every role whose models run engines: what the parity gate looks at besides noise.
 
-Pictures are the project's samples; where joints and face meshes lie in them was found once by the default edition's
-models (golden.npz), so that no model's golden inputs depend on another's.
+Where looking is cheap there are several pictures that differ, as one decides little.
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deployments.roles import Article, FaceSeed, IdentityInput, LandmarksInput, ParsingInput, RestorationInput, Sketch
-from deployments.roles import face_from_landmarks as face
+from deployments.golden_pictures import (
+    bust,
+    dressed,
+    face,
+    garment,
+    head,
+    in_suit,
+    keypoints,
+    landmarks,
+    photo,
+    sample,
+    view,
+    worn,
+)
+from deployments.roles import (
+    Article,
+    FaceSeed,
+    IdentityInput,
+    MakeupInput,
+    ParsingInput,
+    RestorationInput,
+    Sketch,
+    SwapInput,
+    SynthesisInput,
+    WarpInput,
+)
 from modiste.face_alignment import crop_like_ffhq, landmarks_of_mesh
 from modiste.geometry import Box, crop
-from modiste.image import Keypoints, Landmarks, RGBImage, decode
-from modiste.settings import settings
+from modiste.image import Landmarks, RGBImage
+
+TEE, DRESS = "garments/g01_tee_breton_women.jpg", "garments/g11_dress_navy_dots.jpg"
 
 
 def golden_inputs(role: str) -> list[Any]:
-    """What a model of this role is called with, in one call.
+    """What a model of this role is called with, in one call; the same every time.
 
     raises: KeyError for a role without golden inputs
     """
     return GOLDEN[role]()
 
 
-@cache
-def _places() -> Mapping[str, NDArray[np.float32]]:
-    with np.load(Path(__file__).with_name("golden.npz")) as stored:
-        return dict(stored)
-
-
-def _picture(name: str) -> RGBImage:
-    return decode((settings().samples / name).read_bytes())
-
-
-def _portrait() -> RGBImage:
-    return _picture("portraits/astronaut.jpg")
-
-
-def _person() -> RGBImage:
-    return _picture("persons/ana.jpg")
-
-
-def _landmarks() -> Landmarks:
-    return Landmarks(_places()["astronaut_landmarks"])
-
-
-def _keypoints() -> Keypoints:
-    return Keypoints(_places()["ana_keypoints"])
-
-
-def _head() -> RGBImage:
-    return crop(_portrait(), Box(120, 20, 340, 300))[0]
+def _aligned(who: str) -> RGBImage:
+    return crop_like_ffhq(photo(who), landmarks_of_mesh(landmarks(who)), 256)[0]
 
 
 def _restoration() -> RestorationInput:
-    return RestorationInput(image=RGBImage(_head()[64:128, 64:128]), landmarks=_shifted(_landmarks(), 184, 84), scale=4)
+    """The middle of a face, small: super-resolution takes seconds for each of a thousand pixels."""
+    image, box = crop(photo("astronaut"), Box(200, 84, 248, 132))
+    shifted = Landmarks(landmarks("astronaut") - (box.left, box.top, 0))
+    return RestorationInput(image=image, landmarks=shifted.astype("float32"), scale=4)
 
 
-def _shifted(landmarks: Landmarks, left: float, top: float) -> Landmarks:
-    return Landmarks(landmarks - np.array([left, top, 0], np.float32))
+def _swaps() -> list[SwapInput]:
+    """Into a photograph of light skin and into a face of dark skin, from the other one each."""
+    return [
+        SwapInput(source=view("nia"), target=view("astronaut")),
+        SwapInput(source=view("ana"), target=view("sam")),
+    ]
+
+
+def _synthesis() -> list[SynthesisInput]:
+    own = SynthesisInput(image=photo("ana"), person=dressed("ana"), warped=worn("ana"), tuck="auto", background=None)
+    return [own]
+
+
+def _warp() -> list[WarpInput]:
+    laid_flat = garment("g03_tee_coral_women")
+    return [
+        WarpInput(garment=laid_flat, category="upper", look=None, tuck="auto", wearer=None, person=dressed(who))
+        for who in ("ana", "nia")
+    ]
 
 
 GOLDEN: Mapping[str, Callable[[], list[Any]]] = {
-    "FaceDetection": lambda: [_portrait()],
-    "SmallFaceDetection": lambda: [_portrait()],
-    "FaceLandmarks": lambda: [LandmarksInput(image=_portrait(), face=face(_landmarks()))],
-    "FaceParsing": lambda: [_head()],
-    "IdentityEmbedding": lambda: [IdentityInput(image=_portrait(), landmarks=_landmarks())],
-    "FaceGeneration": lambda: [FaceSeed(seed=1, truncation=0.6)],
-    "LatentEncoding": lambda: [crop_like_ffhq(_portrait(), landmarks_of_mesh(_landmarks()), 256)[0]],
+    "FaceDetection": lambda: [photo("astronaut"), bust("nia"), bust("ana")],
+    "SmallFaceDetection": lambda: [photo("astronaut"), photo("sam")],
+    "FaceLandmarks": lambda: [face("astronaut"), face("nia"), face("mei")],
+    "FaceParsing": lambda: [head("astronaut"), head("nia")],
+    "IdentityEmbedding": lambda: [
+        IdentityInput(image=photo(who), landmarks=landmarks(who)) for who in ("astronaut", "nia", "ken")
+    ],
+    "FaceGeneration": lambda: [FaceSeed(seed=1, truncation=0.6), FaceSeed(seed=2, truncation=1.0)],
+    "LatentEncoding": lambda: [_aligned("astronaut"), _aligned("sam")],
     "FaceRestoration": lambda: [_restoration()],
-    "PoseEstimation": lambda: [_person()],
-    "HumanParsing": lambda: [ParsingInput(image=_person(), keypoints=_keypoints())],
-    "Matting": lambda: [_person()],
-    "GarmentMask": lambda: [_picture("garments/g01_tee_breton_women.jpg")],
-    "SketchToGarment": lambda: [Sketch(image=_picture("sketches/tshirt_red.png"), category=None)],
-    "FashionEmbedding": lambda: [Article(image=_picture("garments/g01_tee_breton_women.jpg"))],
+    "FaceSwap": _swaps,
+    "PartSwap": _swaps,
+    "MakeupTransfer": lambda: [
+        MakeupInput(face=view("astronaut"), reference=view("mei")),
+        MakeupInput(face=view("nia"), reference=view("mei")),
+    ],
+    "PoseEstimation": lambda: [photo("ana"), photo("ken")],
+    "HumanParsing": lambda: [ParsingInput(image=photo(who), keypoints=keypoints(who)) for who in ("ana", "nia")],
+    "DensePose": lambda: [photo("ana")],
+    "Matting": lambda: [photo("ana"), sample(TEE)],
+    "GarmentMask": lambda: [sample(TEE), sample(DRESS)],
+    "GarmentWarp": _warp,
+    "GarmentSynthesis": _synthesis,
+    "SuitComposition": lambda: [in_suit("astronaut", "f_suit_black")],
+    "EdgeDetection": lambda: [sample(TEE), photo("ken")],
+    "SketchToGarment": lambda: [
+        Sketch(image=sample("sketches/tshirt_red.png"), category=None),
+        Sketch(image=sample("sketches/dress_plain.png"), category="dress"),
+        Sketch(image=sample("sketches/trousers_blue.png"), category=None),
+    ],
+    "FashionEmbedding": lambda: [
+        Article(image=sample(TEE)),
+        Article(image=sample(DRESS)),
+        Article(image=sample("sketches/skirt_green.png"), coloured=False),
+    ],
 }

@@ -383,6 +383,7 @@ class SuitInput:
 
     portrait: head upright where it belongs; seen: 255 where the portrait has pixels at all
     suit:     straight alpha; opening: 255 where skin must fill the neck
+    quality:  "full" for pictures; "draft" only shows that everything fits, where a model works in many steps
     """
 
     portrait: FaceView
@@ -390,6 +391,7 @@ class SuitInput:
     suit: RGBAImage
     opening: Mask
     background: tuple[int, int, int]
+    quality: Literal["full", "draft"] = "full"
 
 
 class SuitComposition(Model[SuitInput, RGBImage]):

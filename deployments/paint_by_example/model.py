@@ -17,7 +17,7 @@ from modiste.image import RGBImage
 from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
 
 SIDE, CELLS, EXAMPLE, CONDITION = 512, 64, 224, 768
-STEPS, GUIDANCE = 50, 5.0
+STEPS, DRAFT_STEPS, GUIDANCE = 50, 2, 5.0
 
 
 class PaintByExample(SuitComposition):
@@ -126,7 +126,7 @@ class PaintByExample(SuitComposition):
             to_paint(found, square, side),
             example_of(x),
             seed=seed_of(x),
-            steps=STEPS,
+            steps=STEPS if x.quality == "full" else DRAFT_STEPS,
             guidance=GUIDANCE,
         )
 

@@ -55,7 +55,6 @@ class SelfieMulticlass(HumanParsing):
         engines={
             "main": EngineSpec(
                 weights="selfie_multiclass",
-                precision="bfloat16",
                 inputs=(TensorSpec(name="input_29", shape=("N", SIDE, SIDE, 3), range="[0, 1]", meaning="RGB"),),
                 outputs=(
                     TensorSpec(
