@@ -1,6 +1,7 @@
 """Each model as a Ray Serve deployment of its own, and how the answer of a deployment is awaited."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,9 +11,9 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentResponse
 
 from deployments import model_class
-from deployments.replica import Replica
-from modiste.errors import Busy, ModisteError
-from modiste.settings import settings
+from deployments.placement import gathers, gpu_share, mps_limits
+from deployments.replica import LAST_WORDS_S, Replica
+from modiste.errors import Busy, ModisteError, OutOfMemory
 from modiste.spec import Resources
 from modiste.telemetry import log
 
@@ -25,16 +26,44 @@ LOOK_BACK_S = 15.0
 """Load is averaged over this long; no scaling delay may be shorter, or replicas come and go with every burst."""
 
 
+ONGOING = 32
+"""Calls that a replica takes on at once, above the expected concurrency: a caller whose replica is full waits in
+back-off steps."""
+
+
+class GatheringReplica(Replica):
+    """Takes concurrent calls together, as many as the engines' profiles know, where engines run batches at once."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(model_id)
+        of = model_class(model_id)
+        self._together.set_max_batch_size(min(of.max_batch(), ONGOING))
+        self._together.set_batch_wait_timeout_s(of.spec.resources.batch_wait_ms / 1000)
+
+    async def __call__(self, inputs: Sequence[Any]) -> list[Any] | ModisteError:
+        if not inputs:
+            return []
+        answered: list[Any] | ModisteError = await self._together(inputs)
+        return answered
+
+    @serve.batch
+    async def _together(self, calls: list[Sequence[Any]]) -> list[list[Any] | ModisteError]:
+        return await self.answers(calls)
+
+
 @cache
 def bind(model_id: str) -> serve.Application:
     """The model's deployment. Memoised: binding an id twice would make two deployments."""
     resources = model_class(model_id).spec.resources
-    return serve.deployment(Replica).options(name=model_id, **options(resources)).bind(model_id)
+    replica = GatheringReplica if gathers(model_class(model_id)) else Replica
+    return serve.deployment(replica).options(name=model_id, **options(resources)).bind(model_id)
 
 
 def options(resources: Resources) -> dict[str, Any]:
     """Serve's deployment options for a model's or a flow's declared resources."""
-    actor = {"num_cpus": resources.cpus * CPU_SHARE, "num_gpus": gpu_share(resources)}
+    actor: dict[str, Any] = {"num_cpus": resources.cpus * CPU_SHARE, "num_gpus": gpu_share(resources)}
+    if limits := mps_limits(resources):
+        actor["runtime_env"] = {"env_vars": limits}
     return {
         "ray_actor_options": actor,
         "autoscaling_config": {
@@ -46,8 +75,7 @@ def options(resources: Resources) -> dict[str, Any]:
             "downscale_delay_s": 300.0,
             "downscale_to_zero_delay_s": 600.0,
         },
-        # Above the expected concurrency: a caller whose replica is full waits in back-off steps.
-        "max_ongoing_requests": 32,
+        "max_ongoing_requests": ONGOING,
         "max_queued_requests": 64,
         "health_check_period_s": 10.0,
         "health_check_timeout_s": 30.0,
@@ -56,28 +84,18 @@ def options(resources: Resources) -> dict[str, Any]:
     }
 
 
-def gpu_share(resources: Resources) -> float:
-    """Fraction of a GPU that one replica is placed on; 0 where no GPU is configured or the model never uses one.
-
-    raises: ValueError for a model that does not fit a GPU
-    """
-    total = settings().gpu_memory_mb
-    if not total or not resources.gpu_memory_mb:
-        return 0.0
-    if resources.gpu_memory_mb > total:
-        raise ValueError(f"expected at most {total} MB of GPU memory, got a model of {resources.gpu_memory_mb} MB")
-    # Ray counts in ten-thousandths; rounding up keeps the sum of what is placed within the memory.
-    return -(-resources.gpu_memory_mb * 10_000 // total) / 10_000
-
-
 async def answer(call: Callable[[], DeploymentResponse[Any]]) -> Any:
     """Send a call to a deployment and await its result; raise the refusal where it answers with one.
 
-    Sent once more if the replica dies; models and flows are free of side effects, so that is safe.
-    raises: Busy where the queue is full
+    Sent once more if the replica dies or its GPU has no room; models and flows are free of side effects, so that is
+    safe.
+    raises: Busy where the queue is full; OutOfMemory where two replicas had no room
     """
     try:
         result = await _answer_once(call)
+        if isinstance(result, OutOfMemory):
+            await asyncio.sleep(2 * LAST_WORDS_S)  # by then that replica has ended, and is not asked again
+            result = await _answer_once(call)
     except RayActorError as death:
         if isinstance(death, RayTaskError):  # a replica further on died, twice, and its caller said so
             raise

@@ -1,53 +1,101 @@
 """What every model is: pre-processing, engines, post-processing. No Ray."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from compile.engine import Engine, Tensors
+from modiste.errors import ModisteError
 from modiste.spec import ModelSpec
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 class Model(ABC, Generic[In, Out]):
     """A role's work, done on a batch.
 
     Models with one engine give `preprocess` and `postprocess`. Models without engines give `postprocess` alone.
-    Models that loop over several engines override `infer` or `__call__`. Calls do not overlap.
+    Models that loop over several engines override `infer` or `outcomes`. Calls do not overlap.
+
+    main: the engine that `infer` runs; "" where it runs none, so that inputs gain nothing from each other's company
     """
 
     spec: ClassVar[ModelSpec]
+    main: ClassVar[str] = "main"
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:
         self.engines = engines
+
+    @classmethod
+    def max_batch(cls) -> int:
+        """How many inputs of equal shapes `infer` takes at once."""
+        return cls.spec.engines[cls.main].max_batch if cls.main in cls.spec.engines else 1
 
     def preprocess(self, x: In) -> Tensors:
         """One input as engine tensors, each with a batch axis of 1."""
         return {}
 
     def infer(self, feeds: Tensors) -> Tensors:
-        """Run the "main" engine."""
-        return self.engines["main"](feeds) if self.engines else {}
+        """Run the main engine."""
+        return self.engines[self.main](feeds) if self.main in self.engines else {}
 
     @abstractmethod
     def postprocess(self, outputs: Tensors, x: In) -> Out:
         """Engine outputs of one input (batch axis of 1) as the role's result."""
 
     def __call__(self, batch: Sequence[In]) -> list[Out]:
-        """One result per input, in order; equal to calling with each input alone."""
-        feeds = [self.preprocess(x) for x in batch]
-        same_shapes = len({tuple((name, fed.shape) for name, fed in sorted(f.items())) for f in feeds}) == 1
-        if len(feeds) > 1 and same_shapes and feeds[0]:
-            together = self.infer({name: np.concatenate([f[name] for f in feeds]) for name in feeds[0]})
-            singles = [{name: out[i : i + 1] for name, out in together.items()} for i in range(len(batch))]
-        else:
-            singles = [dict(self.infer(f)) for f in feeds]
-        return [self.postprocess(outputs, x) for outputs, x in zip(singles, batch, strict=True)]
+        """One result per input, in order; equal to calling with each input alone.
+
+        raises: ModisteError, the first input's that is refused
+        """
+        results: list[Out] = []
+        for outcome in self.outcomes(batch):
+            if isinstance(outcome, ModisteError):
+                raise outcome
+            results.append(outcome)
+        return results
+
+    def outcomes(self, batch: Sequence[In]) -> Sequence[Out | ModisteError]:
+        """One result or refusal per input, in order; one that is refused leaves the others alone."""
+        fed = [attempt(self.preprocess, x) for x in batch]
+        inferred = iter(self._inferred([feeds for feeds in fed if not isinstance(feeds, ModisteError)]))
+        return [
+            feeds if isinstance(feeds, ModisteError) else attempt(lambda x: self.postprocess(next(inferred), x), x)
+            for feeds, x in zip(fed, batch, strict=True)
+        ]
+
+    def _inferred(self, fed: Sequence[Tensors]) -> list[Tensors]:
+        """Outputs of each; those of equal shapes go together, in the batches that engines are made for. Sizes are
+        never made equal by padding."""
+        outputs: list[Tensors] = [{}] * len(fed)
+        alike: dict[tuple[tuple[str, tuple[int, ...]], ...], list[int]] = {}
+        for i, feeds in enumerate(fed):
+            alike.setdefault(tuple((name, tensor.shape) for name, tensor in sorted(feeds.items())), []).append(i)
+        for shapes, members in alike.items():
+            most = self.max_batch() if shapes else 1
+            for start in range(0, len(members), most):
+                part = members[start : start + most]
+                if len(part) == 1:
+                    outputs[part[0]] = self.infer(fed[part[0]])
+                    continue
+                together = self.infer({name: np.concatenate([fed[i][name] for i in part]) for name, _ in shapes})
+                for row, i in enumerate(part):
+                    outputs[i] = {name: out[row : row + 1] for name, out in together.items()}
+        return outputs
 
     def close(self) -> None:
         for engine in self.engines.values():
             engine.close()
+
+
+def attempt(step: Callable[[Given], Made], x: Given) -> Made | ModisteError:
+    """What the step makes of the input, or its refusal."""
+    try:
+        return step(x)
+    except ModisteError as refusal:
+        return refusal

@@ -10,6 +10,7 @@ def prepare() -> None:
         RAY_SERVE_ROUTER_RETRY_MAX_BACKOFF_S="0.02",
         RAY_USAGE_STATS_ENABLED="0",
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # what a replica without a GPU sees is not Ray's to change
+        CUDA_DEVICE_ORDER="PCI_BUS_ID",  # the index that Ray gives a replica means the same GPU to CUDA and the driver
         OMP_WAIT_POLICY="PASSIVE",  # spinning threads take the cores that other replicas need
         GRPC_ENABLE_FORK_SUPPORT="0",  # or each replica logs that it forks
     )

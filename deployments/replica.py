@@ -1,6 +1,7 @@
 """The one class that Ray Serve runs for every model."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -8,12 +9,18 @@ from typing import Any
 
 import cv2
 
-from deployments import open_model
-from modiste.errors import ModisteError
+from compile.engine import GPUOutOfMemory
+from deployments import gpu_device, model_class, open_model
+from deployments.placement import gpu_share
+from modiste.errors import ModisteError, OutOfMemory
 from modiste.settings import settings
+from modiste.telemetry import log
 
 STUCK_AFTER_S = 600.0
 """No model's call takes this long; one that does will not come back."""
+
+LAST_WORDS_S = 0.1
+"""For the answers of a replica that ends to leave it."""
 
 
 class Replica:
@@ -21,14 +28,21 @@ class Replica:
 
     Calls are not gathered into batches: a CPU engine runs a batch as singles, so waiting for company would only
     cost time. A caller with several inputs sends them in one call.
+
+    raises: RuntimeError where its GPU has less free memory than the model declares
     """
 
     def __init__(self, model_id: str) -> None:
         # Serve constructs replicas on a thread of their own: opening may take its time.
         cv2.setNumThreads(settings().threads)
+        resources = model_class(model_id).spec.resources
+        if gpu_share(resources):
+            gpu_device.require_free(resources.gpu_memory_mb)
+        self._id = model_id
         self._model = open_model(model_id)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=model_id)
         self._started: float | None = None
+        self._spent: str | None = None
 
     async def __call__(self, inputs: Sequence[Any]) -> list[Any] | ModisteError:
         """One result per input, in order; or the refusal, which as an exception would be logged as a failure.
@@ -37,19 +51,43 @@ class Replica:
         """
         if not inputs:
             return []
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, inputs)
+        return (await self.answers([inputs]))[0]
 
-    def _run(self, inputs: Sequence[Any]) -> list[Any] | ModisteError:
+    async def answers(self, calls: Sequence[Sequence[Any]]) -> list[list[Any] | ModisteError]:
+        """One answer per call."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self._run, calls)
+        except GPUOutOfMemory as error:
+            # What is left of the GPU's memory in this process nobody knows; its end gives back all of it.
+            log.error("out_of_gpu_memory", model=self._id, reason=str(error))
+            self._spent = str(error)
+            loop.call_later(LAST_WORDS_S, os._exit, 1)
+            return [OutOfMemory("expected room on the GPU, got none; send the request again later") for _ in calls]
+
+    def _run(self, calls: Sequence[Sequence[Any]]) -> list[list[Any] | ModisteError]:
+        if self._spent is not None:
+            raise GPUOutOfMemory(self._spent)
         self._started = monotonic()
         try:
-            return self._model(inputs)
+            if len(calls) == 1:
+                return [self._model(calls[0])]
+            outcomes = iter(self._model.outcomes([x for inputs in calls for x in inputs]))
+            return [_answer([next(outcomes) for _ in inputs]) for inputs in calls]
         except ModisteError as refusal:
-            return refusal
+            return [refusal for _ in calls]
         finally:
             self._started = None
 
     async def check_health(self) -> None:
-        """A replica whose call is stuck is to be replaced; raising says so to Serve."""
+        """A replica whose call is stuck, or whose GPU had no room, is to be replaced; raising says so to Serve."""
+        if self._spent is not None:
+            raise RuntimeError(f"expected room on the GPU, got none: {self._spent}")
         started = self._started
         if started is not None and monotonic() - started > STUCK_AFTER_S:
             raise RuntimeError(f"a call has run for more than {STUCK_AFTER_S:.0f} s")
+
+
+def _answer(outcomes: Sequence[Any]) -> list[Any] | ModisteError:
+    """What one call is told: its results, or the first refusal."""
+    return next((outcome for outcome in outcomes if isinstance(outcome, ModisteError)), list(outcomes))

@@ -60,9 +60,11 @@ class EngineSpec:
 class Resources:
     """What one replica is given, and how many there may be.
 
-    gpu_memory_mb: 0 means that the model never runs on a GPU
+    gpu_memory_mb: of 2**20 bytes, all that its process takes; 0 means that the model never runs on a GPU
     cpus: cores that a busy replica keeps at work; what is reserved of a machine is a share of it
     min_replicas: 0 for models used now and then, which start when they are called and end when they idle
+    batch_wait_ms: how long the first call of a batch waits for others, where engines run batches; about what a call
+                   takes to arrive
     """
 
     gpu_memory_mb: int = 0
@@ -70,6 +72,7 @@ class Resources:
     min_replicas: int = 0
     max_replicas: int = 4
     target_ongoing_requests: float = 2.0
+    batch_wait_ms: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

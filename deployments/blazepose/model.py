@@ -23,6 +23,7 @@ LEAST_SCORE = 0.5
 class BlazePose(PoseEstimation):
     """Detector on the letterboxed picture; landmarks twice, the second time where the first saw the body."""
 
+    main = "detector"
     spec = ModelSpec(
         id="blazepose",
         role="PoseEstimation",
@@ -69,9 +70,6 @@ class BlazePose(PoseEstimation):
 
     def preprocess(self, x: RGBImage) -> Tensors:
         return {"input_1": letterbox(x)[None]}
-
-    def infer(self, feeds: Tensors) -> Tensors:
-        return self.engines["detector"](feeds)
 
     def postprocess(self, outputs: Tensors, x: RGBImage) -> tuple[Pose, ...]:
         people = decode(outputs["Identity"][0], outputs["Identity_1"][0, :, 0], frame(x))

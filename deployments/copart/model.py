@@ -50,6 +50,7 @@ _PICTURE = TensorSpec(name="picture", shape=("N", 3, SIDE, SIDE), range="[0, 1]"
 class CoPart(PartSwap):
     """The face and the parts on it come from the source; what the parsing calls face is laid into the frame."""
 
+    main = "exchange"
     spec = ModelSpec(
         id="copart",
         role="PartSwap",
@@ -94,9 +95,6 @@ class CoPart(PartSwap):
         # The face is exchanged whole, whatever the parts say; they say how far around it.
         mask = np.maximum(of_face(ours["segments"][0], outline), face)
         return {"picture": picture, **self._source(x.source), **ours, "mask": mask[None, None]}
-
-    def infer(self, feeds: Tensors) -> Tensors:
-        return self.engines["exchange"](feeds)
 
     def postprocess(self, outputs: Tensors, x: SwapInput) -> SwappedFace:
         target, source = x.target, x.source

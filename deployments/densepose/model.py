@@ -56,6 +56,7 @@ def _map(name: str, channels: int, values: str, meaning: str, kind: Kind = "valu
 
 
 class DensePoseRCNN(DensePose):
+    main = "forward"
     spec = ModelSpec(
         id="densepose",
         role="DensePose",
@@ -118,9 +119,6 @@ class DensePoseRCNN(DensePose):
 
     def preprocess(self, x: RGBImage) -> Tensors:
         return {"image": prepare(x, self._short)}
-
-    def infer(self, feeds: Tensors) -> Tensors:
-        return self.engines["forward"](feeds)
 
     def postprocess(self, outputs: Tensors, x: RGBImage) -> BodySurface:
         height, width = x.shape[:2]

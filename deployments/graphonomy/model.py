@@ -52,6 +52,11 @@ class Graphonomy(HumanParsing):
         shrunk = x.image if size == x.image.shape[1::-1] else cv2.resize(x.image, size, interpolation=cv2.INTER_AREA)
         return {"image": prepare(RGBImage(np.asarray(shrunk, np.uint8)))[None]}
 
+    @classmethod
+    def max_batch(cls) -> int:
+        """Half of what the engine takes: each picture comes with its mirror image."""
+        return super().max_batch() // 2
+
     def infer(self, feeds: Tensors) -> Tensors:
         """[N, 2, ...] of pictures and their mirror images, which are pictures to the engine."""
         pairs = feeds["image"]

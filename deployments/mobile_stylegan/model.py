@@ -28,6 +28,7 @@ What a face code counts in. Made by `weights.recipes.latent_encoder.directions`;
 class MobileStyleGAN(FaceGeneration):
     """z from the seed -> style -> towards the centre by truncation -> picture."""
 
+    main = "synthesis"
     spec = ModelSpec(
         id="mobile_stylegan",
         role="FaceGeneration",
@@ -60,9 +61,6 @@ class MobileStyleGAN(FaceGeneration):
         if x.centre is not None:
             centre = MEAN_STYLE + code_deviations(x.centre, len(DIRECTIONS)) @ DIRECTIONS
         return {"style": centre + np.float32(x.truncation) * (style - MEAN_STYLE)}
-
-    def infer(self, feeds: Tensors) -> Tensors:
-        return self.engines["synthesis"](feeds)
 
     def postprocess(self, outputs: Tensors, x: FaceSeed) -> RGBImage:
         picture = outputs["img"][0].transpose(1, 2, 0)

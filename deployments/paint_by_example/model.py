@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compile.engine import Engine, Tensors
+from deployments.base import attempt
 from deployments.paint_by_example.prepare import Floats
 from deployments.paint_by_example.region import example_of, layers, square_around, to_paint, under_head
 from deployments.paint_by_example.sampling import paint
 from deployments.roles import SuitComposition, SuitInput
+from modiste.errors import ModisteError
 from modiste.image import RGBImage
 from modiste.spec import EngineSpec, ModelSpec, Resources, TensorSpec
 
@@ -23,6 +25,7 @@ STEPS, DRAFT_STEPS, GUIDANCE = 50, 2, 5.0
 class PaintByExample(SuitComposition):
     """Background, painted suit and neck, head. The noise is drawn from the pictures: the same give the same result."""
 
+    main = ""
     spec = ModelSpec(
         id="paint_by_example",
         role="SuitComposition",
@@ -105,9 +108,9 @@ class PaintByExample(SuitComposition):
         super().__init__(engines)
         self.networks = Engines(engines)
 
-    def __call__(self, batch: Sequence[SuitInput]) -> list[RGBImage]:
+    def outcomes(self, batch: Sequence[SuitInput]) -> list[RGBImage | ModisteError]:
         """One after the other: each goes through the networks a hundred times."""
-        return [self.postprocess({"picture": self._painted(x)[None]}, x) for x in batch]
+        return [attempt(lambda x: self.postprocess({"picture": self._painted(x)[None]}, x), x) for x in batch]
 
     def postprocess(self, outputs: Tensors, x: SuitInput) -> RGBImage:
         """outputs: "picture", what was painted in the square, uint8 [1, side, side, 3]"""

@@ -47,6 +47,7 @@ class Square:
 class SelfieMulticlass(HumanParsing):
     """Two looks per person, joined before the classes are decided."""
 
+    main = ""  # what to look at depends on the pose, and `postprocess` looks
     spec = ModelSpec(
         id="selfie_multiclass",
         role="HumanParsing",
@@ -65,10 +66,6 @@ class SelfieMulticlass(HumanParsing):
         },
         resources=Resources(cpus=1.0),
     )
-
-    def infer(self, feeds: Tensors) -> Tensors:
-        """Nothing yet: what to look at depends on the pose, and `postprocess` looks."""
-        return {}
 
     def postprocess(self, outputs: Tensors, x: ParsingInput) -> Parsing:
         height, width = x.image.shape[:2]

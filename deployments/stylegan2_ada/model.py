@@ -24,6 +24,8 @@ class StyleGAN2(FaceGeneration):
     and what the synthesis is given, it adds itself. Face codes hold the same 512 numbers.
     """
 
+    main = "synthesis"
+
     def preprocess(self, x: FaceSeed) -> Tensors:
         mapping = self.engines["mapping"]
         size = mapping.spec.inputs[0].shape[1]
@@ -32,9 +34,6 @@ class StyleGAN2(FaceGeneration):
         if x.centre is not None:
             offset = code_deviations(x.centre, size) + offset
         return {"offset": np.asarray(offset, np.float32)}
-
-    def infer(self, feeds: Tensors) -> Tensors:
-        return self.engines["synthesis"](feeds)
 
     def postprocess(self, outputs: Tensors, x: FaceSeed) -> RGBImage:
         picture = outputs["image"][0].transpose(1, 2, 0)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import tiny
 
-from deployments import EDITIONS, MODELS
+from deployments import EDITIONS, MODELS, gpu_device
 from deployments.environment import prepare
 from graphs import GRAPHS
 from graphs.signature import signature
 from modiste.settings import settings
 
 GPUS = 2
-GPU_MEMORY_MB = 8000
+GPU_MEMORY_MB, RESERVE_MB = 8500, 500
 
 
 def _free_port() -> int:
@@ -31,13 +31,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, N
     folder = tmp_path_factory.mktemp("cluster")
     prepare()
     environment = {
+        "MODISTE_TARGET": "cuda",
         "MODISTE_GPU_MEMORY_MB": str(GPU_MEMORY_MB),
+        "MODISTE_GPU_RESERVE_MB": str(RESERVE_MB),
+        "MODISTE_MPS": "true",
         "MODISTE_STATE": str(folder / "state"),
         "MODISTE_PORT": str(_free_port()),
         "TINY_TRACE": str(folder / "trace"),
     }
     os.environ |= environment
     settings.cache_clear()
+    free_mb = gpu_device.free_mb
     before = [(table, dict(table)) for table in (MODELS, EDITIONS["default"], GRAPHS)]
     tiny.register()
     signature.cache_clear()
@@ -67,6 +71,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, N
     finally:
         serve.shutdown()
         ray.shutdown()
+        gpu_device.free_mb = free_mb
         for table, entries in before:
             table.clear()  # type: ignore[attr-defined]
             table.update(entries)  # type: ignore[attr-defined]

@@ -1,4 +1,7 @@
-"""Models and flows on a real Ray cluster with two declared GPUs of 8000 MB; the small model asks for 2000 MB."""
+"""Models and flows on a real Ray cluster with two declared GPUs of 8000 MB each beside the reserve.
+
+The small model asks for 2000 MB.
+"""
 
 import asyncio
 import time
@@ -62,7 +65,7 @@ def test_declared_memory_becomes_a_fraction_of_a_gpu(cluster: Path) -> None:
 
 
 def test_a_model_that_does_not_fit_a_gpu_is_refused(cluster: Path) -> None:
-    from deployments.app import gpu_share
+    from deployments.placement import gpu_share
 
     assert gpu_share(Resources(gpu_memory_mb=8000)) == 1.0
     with pytest.raises(ValueError, match="8001"):

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from compile.engine import Engine, Tensors
-from deployments import EDITIONS, MODELS
+from compile.engine import Engine, GPUOutOfMemory, Tensors
+from deployments import EDITIONS, MODELS, gpu_device
 from deployments.base import Model
 from graphs import GRAPHS
 from graphs.base import Graph, VideoFile, uses
@@ -26,20 +26,28 @@ from modiste.telemetry import progress
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plate:
-    """seconds: how long the work takes; die_once: a file whose absence makes the process end in mid-call."""
+    """seconds: how long the work takes; die_once, exhaust_once: files whose absence makes the process end in mid-call,
+    or the GPU have no room."""
 
     image: RGBImage
     seconds: float = 0.0
     die_once: str = ""
+    exhaust_once: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Negative:
-    """calls: how many inputs came in the same call; pid: of the process that did it."""
+    """calls: how many inputs came together; pid: of the process that did it; gpu, limits: what it was given."""
 
     image: RGBImage
     calls: int
     pid: int
+    gpu: str
+    limits: tuple[str | None, str | None]
+
+
+FREE_MB = 2500
+"""What the fake GPUs say is free."""
 
 
 class Inversion(Model[Plate, Negative]):
@@ -59,19 +67,52 @@ class Inverter(Inversion):
         super().__init__(engines)
         self._calls = 0
 
-    def __call__(self, batch: Any) -> list[Negative]:
+    def outcomes(self, batch: Any) -> Any:
         self._calls = len(batch)
-        return super().__call__(batch)
+        return super().outcomes(batch)
 
     def postprocess(self, outputs: Tensors, x: Plate) -> Negative:
         if x.die_once and not Path(x.die_once).exists():
             with suppress(OSError):
                 Path(x.die_once).touch()
             os._exit(1)
+        if x.exhaust_once and not Path(x.exhaust_once).exists():
+            with suppress(OSError):
+                Path(x.exhaust_once).touch()
+            raise GPUOutOfMemory("expected 10 MB, got none")
         if not x.image.any():
             raise NoFace("expected a picture with something in it, got black")
         sleep(x.seconds)
-        return Negative(image=RGBImage(255 - x.image), calls=self._calls, pid=os.getpid())
+        return Negative(
+            image=RGBImage(255 - x.image),
+            calls=self._calls,
+            pid=os.getpid(),
+            gpu=gpu_device.visible(),
+            limits=(
+                os.environ.get("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"),
+                os.environ.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"),
+            ),
+        )
+
+
+class GatheringInverter(Inverter):
+    """As if its engine took four at once. It waits long for the fourth, so that tests know who comes together."""
+
+    spec = replace(
+        Inverter.spec,
+        id="gathering_inverter",
+        resources=Resources(gpu_memory_mb=1000, min_replicas=1, max_replicas=1, batch_wait_ms=300),
+    )
+
+    @classmethod
+    def max_batch(cls) -> int:
+        return 4
+
+
+class LargeInverter(Inverter):
+    """Fits the GPUs, yet is larger than what the planted reading says is free."""
+
+    spec = replace(Inverter.spec, id="large_inverter", resources=Resources(gpu_memory_mb=FREE_MB + 1, min_replicas=1))
 
 
 class TinyOptions(BaseModel):
@@ -154,7 +195,10 @@ FLOWS = {"tiny": "tiny:Tiny", "tiny_clip": "tiny:TinyClip"}
 
 def register() -> None:
     """Make the tables name the small model and flows, and no other flow."""
-    MODELS["inverter"] = "tiny:Inverter"  # type: ignore[index]
+    for of in (Inverter, GatheringInverter, LargeInverter):
+        MODELS[of.spec.id] = f"tiny:{of.__name__}"  # type: ignore[index]
+    # There is no driver to ask about GPUs that are only declared.
+    gpu_device.free_mb = lambda: FREE_MB
     EDITIONS["default"]["Inversion"] = "inverter"  # type: ignore[index]
     GRAPHS.clear()  # type: ignore[attr-defined]
     GRAPHS.update(FLOWS)  # type: ignore[attr-defined]
