@@ -1,0 +1,77 @@
+"""Engines that run on torch, on the CPU: they give what ONNX Runtime gives, and what the published networks give."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from reduced import REDUCED, small_part, small_spec
+
+from compile.engine import Case
+from compile.feeds import random_feeds
+from compile.gate import checks, relative_error
+from compile.source import graph_file
+from deployments import EDITIONS, engine_name, model_class
+from deployments.engines import cases, source
+from modiste.spec import EngineSpec, Precision
+
+pytestmark = pytest.mark.torch
+
+DEFAULT = [
+    pytest.param(model, name, id=engine_name(model, name))
+    for model in dict.fromkeys(EDITIONS["default"].values())
+    for name in model_class(model).spec.engines
+]
+SMALL = [pytest.param(model, name, id=engine_name(model, name)) for model, of in REDUCED.items() for name in of]
+ROUNDING: dict[Precision, float] = {"float16": 0.02, "bfloat16": 0.12}
+"""Mean error over the standard deviation, of untrained networks on noise."""
+
+
+def engine(spec: EngineSpec, module: Any, precision: Precision) -> Any:
+    import torch
+
+    from compile.cuda import TorchEngine
+
+    return TorchEngine(spec, module, device=torch.device("cpu"), precision=precision)
+
+
+def spec_of(model: str, name: str) -> EngineSpec:
+    return model_class(model).spec.engines[name]
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("model", "name"), DEFAULT)
+def test_a_graph_in_torch_gives_what_onnx_runtime_gives(model: str, name: str) -> None:
+    from compile.eager import graph_module
+
+    spec = spec_of(model, name)
+    opened = engine(spec, graph_module(spec, graph_file(spec)), "float32")
+    golden: list[Case] = [case for case in cases(model)[name] if case.name != "noise"]
+    assert golden
+    for case in golden:
+        found = opened(case.feeds)
+        for tensor in spec.outputs:
+            expected = case.expected[tensor.name]
+            assert np.abs(found[tensor.name] - expected).max() <= 1e-4 * np.abs(expected).max(), tensor.name
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("model", "name"), DEFAULT)
+def test_the_precision_for_gpus_passes_the_gate(model: str, name: str) -> None:
+    spec = spec_of(model, name)
+    opened = engine(spec, source(spec).module(), spec.gpu_precision)
+    for check in checks(spec, opened, cases(model)[name]):
+        assert check.passed, check
+
+
+@pytest.mark.parametrize(("model", "name"), SMALL)
+def test_published_networks_round_and_no_more(model: str, name: str) -> None:
+    """Three at once: batches over the engine's most come in parts, of which the last is smaller."""
+    served = spec_of(model, name)
+    spec = small_spec(model, name, served)
+    feeds = random_feeds(spec, batch=3)
+    expected = engine(spec, small_part(model, name, served), "float32")(feeds)
+    for precision, limit in ROUNDING.items():
+        found = engine(spec, small_part(model, name, served), precision)(feeds)
+        for tensor in spec.outputs:
+            apart = relative_error(found[tensor.name], expected[tensor.name])
+            assert apart <= limit, (precision, tensor.name, apart)
