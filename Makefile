@@ -9,6 +9,8 @@ TORCH_PINS = $(shell sed -nE 's/^ *"(torch(vision)?==[0-9.]+)".*/\1/p' pyproject
 COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 PURELIB := import sysconfig; print(sysconfig.get_path("purelib"))
+GPU_PYTHON ?= python3
+GPU_TARGET ?= tensorrt
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test test-fast check bench bench-engines bench-gpu weights engines graphs models lock clean
 
@@ -48,6 +50,9 @@ bench-engines: $(VENV)/dev $(TORCH)/ready ## every network on this CPU: eager, f
 	$(BIN)/python -m weights fetch
 	-$(TORCH)/bin/python -m deployments speed tests/kits
 	$(BIN)/python -m loadtests page
+
+bench-gpu: ## every network and the flows on this machine's GPU; GPU_PYTHON has torch for CUDA, and TensorRT where it can
+	$(GPU_PYTHON) -m loadtests.gpu --target $(GPU_TARGET)
 
 weights: $(VENV)/serve ## fetch and verify the default weights
 	$(BIN)/python -m weights fetch

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Annotated, Any
@@ -43,27 +43,32 @@ def measure(flows: Iterable[str] = (), runs: int = 15) -> dict[str, Any]:
 @contextmanager
 def _server() -> Iterator[str]:
     """A server with the sample catalogue, warm; gives its address."""
-    with tempfile.TemporaryDirectory() as state:
-        environment = os.environ | {"MODISTE_STATE": state}
-        feed = str(SAMPLES / "catalogue" / "feed.csv")
-        subprocess.run([sys.executable, "-m", "api.catalogue", "import", feed], env=environment, check=True)
-        with running_server(environment) as server, _state(state):
-            yield server.address
+    with sample_catalogue() as environment, running_server(environment) as server:
+        yield server.address
 
 
 @contextmanager
-def _state(folder: str) -> Iterator[None]:
-    """The graphs in this process look into the same catalogue as the server's."""
-    before = os.environ.get("MODISTE_STATE")
-    os.environ["MODISTE_STATE"] = folder
+def sample_catalogue() -> Iterator[dict[str, str]]:
+    """The catalogue of the samples, in a state of its own for the graphs in this process and, by the environment that
+    it gives, in others."""
+    with tempfile.TemporaryDirectory() as state, _setting("MODISTE_STATE", state):
+        feed = str(SAMPLES / "catalogue" / "feed.csv")
+        subprocess.run([sys.executable, "-m", "api.catalogue", "import", feed], check=True)
+        yield dict(os.environ)
+
+
+@contextmanager
+def _setting(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
     settings.cache_clear()
     try:
         yield
     finally:
         if before is None:
-            del os.environ["MODISTE_STATE"]
+            del os.environ[name]
         else:
-            os.environ["MODISTE_STATE"] = before
+            os.environ[name] = before
         settings.cache_clear()
 
 
@@ -83,15 +88,19 @@ def _compare(name: str, case: Case, client: httpx.Client, runner: LocalRunner, r
 
 
 def _in_process(name: str, case: Case, uploads: dict[str, bytes], runner: LocalRunner) -> None:
-    of = signature(name)
-    pictures = {slot.name: read_picture(slot, uploads[slot.name]) for slot in of.uploads if slot.name in uploads}
-    request = of.request(pictures, of.options.model_validate(case.options))
-    outcome = asyncio.run(run(name, runner.graph(name), request))
-    for slot in of.results:
+    outcome = asyncio.run(run(name, runner.graph(name), decoded(name, case, uploads)))
+    for slot in signature(name).results:
         value = getattr(outcome.result, slot.name)
         if slot.kind == "picture" and value is not None:
             for image in value if slot.many else [value]:
                 encode(RGBImage(image), "jpeg")
+
+
+def decoded(name: str, case: Case, uploads: Mapping[str, bytes]) -> Any:
+    """The flow's request."""
+    of = signature(name)
+    pictures = {slot.name: read_picture(slot, uploads[slot.name]) for slot in of.uploads if slot.name in uploads}
+    return of.request(pictures, of.options.model_validate(case.options))
 
 
 def _over_http(name: str, case: Case, uploads: dict[str, bytes], client: httpx.Client) -> None:
