@@ -6,6 +6,8 @@ Where looking is cheap there are several pictures that differ, as one decides li
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from deployments.golden_pictures import (
     bust,
     dressed,
@@ -54,8 +56,8 @@ def _aligned(who: str) -> RGBImage:
 def _restoration() -> RestorationInput:
     """The middle of a face, small: super-resolution takes seconds for each of a thousand pixels."""
     image, box = crop(photo("astronaut"), Box(200, 84, 248, 132))
-    shifted = Landmarks(landmarks("astronaut") - (box.left, box.top, 0))
-    return RestorationInput(image=image, landmarks=shifted.astype("float32"), scale=4)
+    corner = np.array([box.left, box.top, 0], np.float32)
+    return RestorationInput(image=image, landmarks=Landmarks(landmarks("astronaut") - corner), scale=4)
 
 
 def _swaps() -> list[SwapInput]:
