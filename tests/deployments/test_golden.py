@@ -185,12 +185,12 @@ def sizes_of(spec: EngineSpec, feeds: Tensors) -> dict[str, int]:
     }
 
 
-SIDES = (1, 2, 31, 33, 129, 257, 500, 512, 801, 1334, 1500, 1501, 6000)
+SIDES = (1, 2, 31, 33, 128, 129, 257, 500, 512, 801, 1334, 1500, 1501, 6000)
 LARGEST = 800_000
 """Pixels: resizing larger pictures of the same shapes would only take longer."""
 
 
-EVERY = {"densepose": 5, "real_esrgan": 10}
+EVERY = {"densepose": 5, "real_esrgan": 4}
 """Of these pictures, for models that make large ones of small ones."""
 
 
