@@ -1,4 +1,4 @@
-"""`python -m deployments models | golden | export | parity | measure | speed`."""
+"""`python -m deployments models | golden | export | parity | measure | speed | memory | plan`."""
 
 import json
 import sys
@@ -50,6 +50,42 @@ def measure(folders: list[Path]) -> None:
     from deployments.measure import measure as measured
 
     FIGURES.write_text(json.dumps(measured(folders), indent=1, ensure_ascii=False) + "\n")
+
+
+@main.command()
+def memory(folders: Annotated[list[Path], typer.Argument(help="with parity kits, whose keys are taken")]) -> None:
+    """deployments/gpu_memory.json, what each model takes of a GPU; exit 1 where one declares less, or far more.
+
+    Counted from graphs and networks; needs the torch environment and no GPU.
+    """
+    from deployments.gpu_memory import TABLE, misdeclared
+    from deployments.measure import memories
+
+    TABLE.write_text(json.dumps(memories(folders), indent=1) + "\n")
+    for wrong in (found := misdeclared()):
+        typer.echo(wrong)
+    if found:
+        raise typer.Exit(1)
+
+
+@main.command()
+def plan(
+    gpu_memory: Annotated[str, typer.Option(help='of one GPU, as "24GB"')],
+    gpus: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Which replicas of the models in use go on which GPU, and what is left; exit 1 where not all models fit."""
+    from deployments.placement import memory_mb
+    from deployments.plan import fits, planned, shown
+
+    try:
+        found = planned(gpus=gpus, total_mb=memory_mb(gpu_memory))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    for each in shown(found):
+        console.print(each)
+    if not fits(found):
+        raise typer.Exit(1)
 
 
 @main.command()

@@ -77,9 +77,10 @@ class Model(ABC, Generic[In, Out]):
         for i, feeds in enumerate(fed):
             alike.setdefault(tuple((name, tensor.shape) for name, tensor in sorted(feeds.items())), []).append(i)
         for shapes, members in alike.items():
-            most = self.max_batch() if shapes else 1
-            for start in range(0, len(members), most):
-                part = members[start : start + most]
+            start = 0
+            while start < len(members):
+                part = members[start:][: batch_of(len(members) - start, self.max_batch() if shapes else 1)]
+                start += len(part)
                 if len(part) == 1:
                     outputs[part[0]] = self.infer(fed[part[0]])
                     continue
@@ -99,3 +100,9 @@ def attempt(step: Callable[[Given], Made], x: Given) -> Made | ModisteError:
         return step(x)
     except ModisteError as refusal:
         return refusal
+
+
+def batch_of(waiting: int, most: int) -> int:
+    """How many to infer next: all that may go at once, else a power of two. GPU engines keep a CUDA graph for each
+    batch size that they have met, so there should be few."""
+    return most if waiting >= most else 1 << (waiting.bit_length() - 1)

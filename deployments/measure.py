@@ -16,8 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compile import kit as kits
 from compile.kit import Arrays, Kit
+from compile.source import graph_file
+from deployments.full_size import FullSize, full_size_engines, keyed_kits
+from deployments.gpu_memory import Counted, engine_row, graph_memory, largest_sizes
 from deployments.networks import NETWORKS, Network, network, recognise
 from deployments.parity import check, part_differs
+from modiste.spec import EngineSpec
+from weights.convert.official import OFFICIAL
+from weights.manifest import entry
 
 
 def measure(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
@@ -96,10 +102,70 @@ def cost(kit: Kit, of: Network, feeds: Arrays) -> dict[str, Any]:
     }
 
 
+def memories(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """model -> engine -> what it takes of a GPU, for all models: deployments/gpu_memory.json.
+
+    raises: ValueError for a network that no kit in these folders has the keys of
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for of in full_size_engines(keyed_kits(folders)):
+        if of.missing:
+            raise ValueError(f"{of.name}: {of.missing}")
+        model, _, name = of.name.partition(".")
+        if of.same:
+            other, _, their = of.same.partition(".")
+            row = rows[other][their or "main"]
+        else:
+            row = engine_row(of.spec, [_counted(of, sizes) for sizes in largest_sizes(of.spec)])
+        rows.setdefault(model, {})[name or "main"] = row
+    return rows
+
+
+def _counted(of: FullSize, sizes: Mapping[str, int]) -> Counted:
+    if of.kit is None:
+        return graph_memory(of.spec, graph_file(of.spec), sizes)
+    return memory(of.kit, network(of.network or ""), of.spec, sizes)
+
+
+def memory(kit: Kit, of: Network, spec: EngineSpec, sizes: Mapping[str, int]) -> Counted:
+    """Of an engine that runs a part of the network, in eager torch with inputs of these sizes."""
+    beside = {name: torch.zeros(512, device="meta") for name in OFFICIAL[entry(spec.weights).network or ""].beside}
+    with torch.device("meta"), torch.no_grad():
+        part = of.parts[spec.part](of.build(kit.shapes, kit.arch).requires_grad_(False), beside).eval()
+        own = [*part.parameters(), *part.buffers()]
+        given = [
+            torch.zeros([sizes[s] if isinstance(s, str) else s for s in t.shape], dtype=getattr(torch, t.dtype))
+            for t in spec.inputs
+        ]
+        with _Held() as held, _Read(own) as read:
+            made = part(*given)
+    io = sum(x.nbytes for x in tree_leaves((given, made)))
+    return Counted(weights=read.bytes, activations=held.peak, io=io)
+
+
 def _one(feeds: Arrays) -> Mapping[str, Tensor]:
     """The kit's inputs without values and for one picture."""
     tensors = {name: torch.from_numpy(array) for name, array in feeds.items() if array.ndim}
     return {name: torch.empty(1, *x.shape[1:], dtype=x.dtype) for name, x in tensors.items()}
+
+
+class _Read(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here
+    """Counts the bytes of those of a module's tensors that operations read: parts of a network share one module."""
+
+    def __init__(self, own: Sequence[Tensor]) -> None:
+        super().__init__()
+        self._own = {x.untyped_storage()._cdata: x.untyped_storage().nbytes() for x in own}
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for x in tree_leaves((args, kwargs)):
+            if isinstance(x, Tensor):
+                self._seen.add(x.untyped_storage()._cdata)
+        return func(*args, **(kwargs or {}))
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for key, size in self._own.items() if key in self._seen)
 
 
 class _Held(TorchDispatchMode):  # type: ignore[misc]  # torch is untyped here

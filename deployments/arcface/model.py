@@ -34,7 +34,7 @@ class ArcFace(IdentityEmbedding):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=700, cpus=1.0, min_replicas=1),
+        resources=Resources(gpu_memory_mb=1000, cpus=1.0, min_replicas=1),
     )
 
     def preprocess(self, x: IdentityInput) -> Tensors:

@@ -45,7 +45,7 @@ class BeautyGAN(MakeupTransfer):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=600, cpus=1.0),
+        resources=Resources(gpu_memory_mb=900, cpus=1.0),
     )
 
     def preprocess(self, x: MakeupInput) -> Tensors:

@@ -114,7 +114,7 @@ class DensePoseRCNN(DensePose):
                 buckets=_PYRAMID_BUCKETS,
             ),
         },
-        resources=Resources(gpu_memory_mb=1200, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=3900, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

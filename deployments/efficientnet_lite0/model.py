@@ -45,7 +45,7 @@ class EfficientNetLite0(FashionEmbedding):
                 ),
             )
         },
-        resources=Resources(cpus=0.5),
+        resources=Resources(gpu_memory_mb=1300, cpus=0.5),
     )
 
     def preprocess(self, x: Article) -> Tensors:

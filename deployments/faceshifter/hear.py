@@ -74,7 +74,7 @@ class FaceShifterHear(FaceSwap):
                 ),
             ),
         },
-        resources=Resources(gpu_memory_mb=1700, cpus=1.0),
+        resources=Resources(gpu_memory_mb=2700, cpus=1.0),
     )
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:

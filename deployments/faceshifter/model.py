@@ -60,7 +60,7 @@ class FaceShifter(FaceSwap):
                 ),
             ),
         },
-        resources=Resources(gpu_memory_mb=1700, cpus=1.0),
+        resources=Resources(gpu_memory_mb=2500, cpus=1.0),
     )
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:

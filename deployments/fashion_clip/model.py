@@ -44,7 +44,7 @@ class FashionCLIP(FashionEmbedding):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=800, cpus=1.0),
+        resources=Resources(gpu_memory_mb=1100, cpus=1.0),
     )
 
     def preprocess(self, x: Article) -> Tensors:

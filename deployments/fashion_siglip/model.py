@@ -35,7 +35,7 @@ class FashionSigLIP(FashionEmbedding):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=800, cpus=1.0),
+        resources=Resources(gpu_memory_mb=1600, cpus=1.0),
     )
 
     def preprocess(self, x: Article) -> Tensors:

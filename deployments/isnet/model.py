@@ -36,7 +36,7 @@ class ISNet(Matting):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=1000, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=2600, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

@@ -52,7 +52,7 @@ class LightweightOpenPose(PoseEstimation):
                 buckets=({"W": (HEIGHT, WIDEST * HEIGHT)},),
             )
         },
-        resources=Resources(gpu_memory_mb=500, cpus=1.0),
+        resources=Resources(gpu_memory_mb=1600, cpus=1.0),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

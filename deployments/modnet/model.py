@@ -47,7 +47,7 @@ class MODNet(Matting):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=700, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=3200, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

@@ -101,7 +101,7 @@ class PaintByExample(SuitComposition):
                 ),
             ),
         },
-        resources=Resources(gpu_memory_mb=8000, cpus=1.0, max_replicas=1),
+        resources=Resources(gpu_memory_mb=10400, cpus=1.0, max_replicas=1),
     )
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:

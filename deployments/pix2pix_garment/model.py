@@ -44,7 +44,7 @@ class Pix2PixGarment(SketchToGarment):
                 ),
             )
         },
-        resources=Resources(cpus=0.5),
+        resources=Resources(gpu_memory_mb=700, cpus=0.5),
     )
 
     def preprocess(self, x: Sketch) -> Tensors:

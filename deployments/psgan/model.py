@@ -61,7 +61,7 @@ class PSGAN(MakeupTransfer):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=800, cpus=1.0),
+        resources=Resources(gpu_memory_mb=1800, cpus=1.0),
     )
 
     def preprocess(self, x: MakeupInput) -> Tensors:

@@ -105,7 +105,7 @@ class RetinaFaceMobileNet(RetinaFace, FaceDetection):
         paper=_PAPER,
         licence=_LICENCE,
         engines={"main": _engine("retinaface_mobilenet", {"H": SIDE, "W": SIDE}, SIDE, max_batch=16)},
-        resources=Resources(gpu_memory_mb=500, cpus=0.5, min_replicas=1),
+        resources=Resources(gpu_memory_mb=1200, cpus=0.5, min_replicas=1),
     )
 
 
@@ -119,5 +119,5 @@ class RetinaFaceR50(RetinaFace, SmallFaceDetection):
         paper=_PAPER,
         licence=_LICENCE,
         engines={"main": _engine("retinaface_r50", {"H": 750, "W": SHRUNK}, SHRUNK, LARGEST, max_batch=4)},
-        resources=Resources(gpu_memory_mb=1100, cpus=1.0, min_replicas=1),
+        resources=Resources(gpu_memory_mb=3400, cpus=1.0, min_replicas=1),
     )

@@ -64,7 +64,7 @@ class SelfieMulticlass(HumanParsing):
                 ),
             )
         },
-        resources=Resources(cpus=1.0),
+        resources=Resources(gpu_memory_mb=600, cpus=1.0),
     )
 
     def postprocess(self, outputs: Tensors, x: ParsingInput) -> Parsing:

@@ -29,10 +29,10 @@ def _spec(identifier: str, gpu_memory_mb: int) -> ModelSpec:
 
 
 class U2NetPublished(U2Net):
-    spec = _spec("u2net_published", 800)
+    spec = _spec("u2net_published", 2100)
 
 
 class U2NetP(U2Net):
     """The small network: 4.5 MB, a third of the work."""
 
-    spec = _spec("u2netp", 600)
+    spec = _spec("u2netp", 1900)

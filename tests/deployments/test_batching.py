@@ -10,7 +10,7 @@ import tiny
 
 from compile.engine import Tensors
 from deployments import EDITIONS, MODELS, model_class, open_model
-from deployments.base import Model
+from deployments.base import Model, batch_of
 from deployments.golden import golden_inputs
 from deployments.placement import gathers
 from modiste.errors import ModisteError, NoFace
@@ -58,6 +58,14 @@ def test_equal_shapes_go_together_in_batches_that_the_engine_takes() -> None:
     numbers = [4.1, 7.1, 4.2, 4.3, 7.2, 4.4]
     assert Doubled({"main": engine})(numbers) == pytest.approx([2 * x for x in numbers])
     assert engine.asked == [(3, 4, 4), (1, 4, 4), (2, 7, 7)]
+
+
+def test_batches_have_few_sizes() -> None:
+    met = {(most, batch_of(waiting, most)) for most in (1, 2, 8, 64) for waiting in range(1, 200)}
+    assert {size for most, size in met if most == 8} == {1, 2, 4, 8}
+    assert {size for most, size in met if most == 64} == {1, 2, 4, 8, 16, 32, 64}
+    assert batch_of(5, 3) == 3
+    assert all(size <= most for most, size in met)
 
 
 def test_one_that_is_refused_leaves_the_others_alone() -> None:
