@@ -61,7 +61,8 @@ def report(
     for row in found:
         worst = row.worst
         table.add_row(
-            row.engine, row.target, row.precision, f"{worst.output} on {worst.case}: {worst.metric}",
+            row.engine, row.target, row.precision + (f" {row.int8_share:.0%}" if row.int8_share else ""),
+            f"{worst.output} on {worst.case}: {worst.metric}",
             f"{worst.error:.2g}", f"{worst.limit:g}", f"{row.build_s:.1f}", f"{row.open_s:.2f}",
             f"{row.bytes / 2**20:.1f}", f"{row.memory_mb:.0f}",
             *(f"{row.ms[batch]:.1f}" if batch in row.ms else "" for batch in BATCHES),

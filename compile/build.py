@@ -1,7 +1,12 @@
 """Engines out of the cache, or built, judged by the parity gate, and stored."""
 
 import gc
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -12,10 +17,15 @@ from compile.engine import Case, Engine
 from compile.feeds import random_feeds
 from compile.gate import checks, require
 from compile.report import Report, as_json
+from modiste.errors import InvalidOption
 from modiste.spec import EngineSpec, Precision, Target
 
 BATCHES = (1, 4, 8)
 """What a report has milliseconds of."""
+INT8_TARGETS = ("openvino", "tensorrt")
+"""Which run layers of a graph in int8."""
+QUANTIZED = 1
+"""Goes up with every change of compile/quantize.py, or of what it is calibrated with, that changes graphs."""
 LEAST_RUNS, LEAST_S = 3, 0.1
 """Of which the median counts."""
 
@@ -25,18 +35,24 @@ def open_engine(
     spec: EngineSpec,
     source: Source,
     cases: Callable[[], Sequence[Case]],
+    calibration: Callable[[], Sequence[Case]],
     *,
     target: Target,
     precision: Precision,
 ) -> Engine:
     """The engine from the cache; where it has none, it is built, and stored if the gate lets it pass.
 
-    name:   "model" or "model.engine", for the report
-    cases:  what it is judged by; asked for only when it is built
-    raises: EngineRefused
+    name:        "model" or "model.engine", for the report
+    cases:       what it is judged by; asked for only when it is built
+    calibration: other real inputs, which int8 is fitted to; asked for only when that is built
+    raises:      EngineRefused, and InvalidOption for a precision that the target does not have
     """
     of = backend(target)
-    runtime = of.runtime(precision)
+    runtime = dict(of.runtime(precision))
+    if precision == "int8":
+        if target not in INT8_TARGETS:
+            raise InvalidOption(f"Expected int8 with one of {', '.join(INT8_TARGETS)}; got {target}.")
+        runtime["quantized"] = f"{QUANTIZED} with onnxruntime {version('onnxruntime')}"
     key = engine_key(spec, target=target, precision=precision, runtime=runtime)
 
     def load(blob: bytes) -> Engine:
@@ -45,7 +61,8 @@ def open_engine(
     def build() -> Built:
         judged_by = cases()
         started = perf_counter()
-        blob = of.build(spec, source, precision, judged_by)
+        with _typed(spec, source, target, precision, calibration) as (built_from, int8_share):
+            blob = of.build(spec, built_from, precision, judged_by)
         built = perf_counter() - started
         before, started = of.used_mb(), perf_counter()
         engine = load(blob)
@@ -56,7 +73,8 @@ def open_engine(
             engine=name,
             target=target,
             precision=precision,
-            runtime=dict(runtime),
+            int8_share=int8_share,
+            runtime=runtime,
             build_s=round(built, 2),
             open_s=round(opened, 3),
             bytes=len(blob),
@@ -70,6 +88,22 @@ def open_engine(
         return Built(blob=blob, report=as_json(report))
 
     return cached_blob(key, build, load)
+
+
+@contextmanager
+def _typed(
+    spec: EngineSpec, source: Source, target: Target, precision: Precision, calibration: Callable[[], Sequence[Case]]
+) -> Iterator[tuple[Source, float | None]]:
+    """What the backend builds from: for int8, a graph that has such layers, and their share of all multiplications."""
+    if precision != "int8":
+        yield source, None
+        return
+    from compile.quantize import quantized
+
+    with tempfile.TemporaryDirectory() as staged:
+        graph = Path(staged) / "int8.onnx"
+        share = quantized(spec, source.graph(), calibration(), graph, symmetric=target == "tensorrt")
+        yield replace(source, graph=lambda: graph), round(share, 3)
 
 
 def _medians(spec: EngineSpec, engine: Engine, of: Backend) -> dict[int, float]:

@@ -20,7 +20,8 @@ from compile.engine import Case, Tensors, check_feeds
 from modiste.settings import settings
 from modiste.spec import EngineSpec, Precision
 
-_PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+_PRECISION = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""Layers that the graph has in int8 are computed so; this is for the others."""
 
 BATCHED = False
 

@@ -28,9 +28,9 @@ class ReferenceEngine:
         self.cases.append(Case(name=f"golden {len(self.cases) + 1}", feeds=copies, expected=expected))
         return expected
 
-    def noise(self, batch: int = 1) -> Case:
+    def noise(self, batch: int = 1, seed: int = 0) -> Case:
         """Seeded numbers within each input's declared range."""
-        feeds = random_feeds(self.spec, batch=batch)
+        feeds = random_feeds(self.spec, seed=seed, batch=batch)
         return Case(name="noise", feeds=feeds, expected=self._run(feeds))
 
     def _run(self, feeds: Tensors) -> Tensors:

@@ -18,6 +18,7 @@ class Report:
     memory_mb: what opening and running it added to this process, or takes of the GPU
     ms:        milliseconds per call by batch size, as medians
     checks:    of the gate, all passed
+    int8_share: for precision int8, the share of multiplications that are
     """
 
     engine: str
@@ -30,6 +31,7 @@ class Report:
     memory_mb: float
     ms: dict[int, float]
     checks: tuple[Check, ...]
+    int8_share: float | None = None
 
     @property
     def worst(self) -> Check:

@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 
 from compile.backend import Source
 from compile.cache import folder
-from compile.device import Device, Graph, Memory, Stream, current_device
-from compile.device import Tensors as DeviceTensors
+from compile.device import Device, Graph, Memory, Stream, Transfer, current_device
 from compile.engine import Case, GPUOutOfMemory, Tensors, check_feeds
 from compile.feeds import FREE_SIZE
+from compile.precision import LOW, lowered, with_outputs
 from compile.precision import VERSION as TYPES_VERSION
-from compile.precision import lowered, with_outputs
 from modiste.spec import EngineSpec, Precision, TensorSpec
 
 BATCHED = True
@@ -78,7 +77,7 @@ def typed_graph(spec: EngineSpec, graph: Path, precision: Precision, to: Path) -
     file may not exceed 2 GB."""
     model = onnx.load(graph)
     with_outputs(model, [tensor.name for tensor in spec.outputs])
-    if precision != "float32":
+    if precision in LOW:  # in int8 are the layers that are given so
         model = lowered(model, precision)
     path = to / "typed.onnx"
     onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.weights", size_threshold=1024)
@@ -279,11 +278,11 @@ class _Run:
         self._times = 0
         self._graph: Graph | None = None
 
-        def tensors(of: Sequence[TensorSpec]) -> DeviceTensors:
+        def tensors(of: Sequence[TensorSpec]) -> Transfer:
             kinds = {
                 t.name: (context.get_tensor_shape(t.name), trt.nptype(engine.get_tensor_dtype(t.name))) for t in of
             }
-            return DeviceTensors({name: (tuple(shape), dtype) for name, (shape, dtype) in kinds.items()})
+            return Transfer({name: (tuple(shape), dtype) for name, (shape, dtype) in kinds.items()})
 
         with ExitStack() as owned:
             self._inputs = tensors(spec.inputs)
@@ -297,8 +296,7 @@ class _Run:
     def __call__(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         for name, array in self._inputs.arrays.items():
             np.copyto(array, feeds[name], casting="same_kind")
-        self._times += 1
-        if self._times == GRAPH_FROM:
+        if self._times + 1 == GRAPH_FROM:
             self._graph = Graph(self._stream, self._enqueue)
             self._owned.callback(self._graph.close)
         if self._graph is None:
@@ -306,6 +304,7 @@ class _Run:
         else:
             self._graph.launch()
         self._stream.wait()
+        self._times += 1
         return {t.name: self._outputs.arrays[t.name].astype(t.dtype) for t in self._spec.outputs}
 
     def _enqueue(self) -> None:
@@ -364,7 +363,7 @@ def _flags(of: Any, *names: str) -> int:
 
 def _obey_types(trt: Any, network: Any, config: Any, precision: Precision) -> None:
     """Versions without strong typing: allow the type, and hold every layer to the one that the graph gives it."""
-    allowed = {"float16": "FP16", "bfloat16": "BF16"}.get(precision)
+    allowed = {"float16": "FP16", "bfloat16": "BF16", "int8": "INT8"}.get(precision)
     if allowed is not None:
         if not hasattr(trt.BuilderFlag, allowed):
             raise RuntimeError(f"TensorRT {trt.__version__} has no {precision}; expected another precision")

@@ -10,6 +10,7 @@ from compile.engine import Case, Engine
 from compile.openvino import has_matrix_units
 from compile.source import graph_file
 from deployments import engine_name, model_class
+from deployments.calibration import calibration_inputs
 from deployments.golden import golden_inputs
 from modiste.settings import settings
 from modiste.spec import EngineSpec, ModelSpec, Precision, Target
@@ -34,6 +35,7 @@ def open_engine_of(model_id: str, name: str, *, target: Target, precision: Preci
         spec,
         source(spec),
         lambda: cases(model_id)[name],
+        lambda: calibration_cases(model_id)[name],
         target=target,
         precision=precision,
     )
@@ -69,12 +71,25 @@ def _module(spec: EngineSpec) -> Any:
 @cache
 def cases(model_id: str) -> Mapping[str, Sequence[Case]]:
     """By engine: noise, and what the model asks of its engines for the golden pictures of its role."""
+    return _recorded(model_id, golden_inputs(model_class(model_id).spec.role), noise=0)
+
+
+@cache
+def calibration_cases(model_id: str) -> Mapping[str, Sequence[Case]]:
+    """By engine: other noise, and what the model asks of its engines for other pictures, which int8 is fitted to.
+
+    raises: InvalidOption for a role that is not offered int8
+    """
+    return _recorded(model_id, calibration_inputs(model_class(model_id).spec.role), noise=1)
+
+
+def _recorded(model_id: str, inputs: list[Any], *, noise: int) -> Mapping[str, Sequence[Case]]:
     from compile.reference import ReferenceEngine
 
     of = model_class(model_id)
     references = {name: ReferenceEngine(spec, source(spec)) for name, spec in of.spec.engines.items()}
-    of(references)(golden_inputs(of.spec.role))
-    found = {name: [engine.noise(), *engine.cases] for name, engine in references.items()}
+    of(references)(inputs)
+    found = {name: [engine.noise(seed=noise), *engine.cases] for name, engine in references.items()}
     for engine in references.values():
         engine.close()
     return found
