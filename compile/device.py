@@ -71,7 +71,7 @@ class Memory:
         call("cudaFree", self.address)
 
 
-class Tensors:
+class Transfer:
     """Arrays side by side in pinned memory and on the GPU, so that one copy moves them all.
 
     arrays:    in pinned memory, by name

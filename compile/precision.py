@@ -27,8 +27,8 @@ LOW: Mapping[Precision, tuple[int, type]] = {
 
 SUMS = {
     *("ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp"),
-    *("ReduceProd", "GlobalAveragePool", "CumSum", "InstanceNormalization", "LayerNormalization"),
-    *("GroupNormalization", "MeanVarianceNormalization", "LpNormalization", "Softmax", "LogSoftmax"),
+    *("ReduceProd", "GlobalAveragePool", "CumSum", "Softmax", "LogSoftmax", "LpNormalization", "LayerNormalization"),
+    *("InstanceNormalization", "BatchNormalization", "GroupNormalization", "MeanVarianceNormalization"),
 }
 STEEP = {"Pow", "Sqrt", "Reciprocal", "Exp", "Log", "Sin", "Cos", "Softplus"}
 POSITIONS = {"GridSample": 1, "RoiAlign": 1, "Floor": 0, "Ceil": 0, "Round": 0, "NonMaxSuppression": 0}
@@ -41,8 +41,8 @@ LAYOUT = {
     *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Concat", "Split", "Slice", "Gather", "Expand"),
     *("Tile", "Identity", "Where", "Pad"),
 }
-FACTORS = {"Sqrt", "Reciprocal", "Log", "Pow"}
-"""Ops in front of which sums of squares and the like stand, as in StyleGAN2's demodulation."""
+FACTORS = {"Sqrt": 0, "Reciprocal": 0, "Log": 0, "Pow": 0, "Div": 1}
+"""Op -> the input where sums of squares and the like stand, as in StyleGAN2's demodulation."""
 MAKE_FACTORS = ARITHMETIC | LAYOUT | {"MatMul", "Gemm", "Einsum"}
 MAKE_POSITIONS = MAKE_FACTORS | {"Resize"}
 """Ops that are followed back from there."""
@@ -110,12 +110,14 @@ def _array(kind: int, value: object) -> NDArray[np.generic]:
 
 
 def _spell_out_norms(model: ModelProto) -> None:
-    """Batch norms become a factor and a term per channel, rounded once: their variances leave float16's range."""
+    """Batch norms become a factor and a term per channel, rounded once: their variances leave float16's range. Where
+    the number of axes does not follow from the operators they stay, in float32."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     ranks = _ranks(model) if any(node.op_type == "BatchNormalization" for node in model.graph.node) else {}
     nodes = []
     for node in model.graph.node:
-        if node.op_type != "BatchNormalization" or not all(name in constants for name in node.input[1:]):
+        known = node.op_type == "BatchNormalization" and node.input[0] in ranks
+        if not known or not all(name in constants for name in node.input[1:]):
             nodes.append(node)
             continue
         gain, bias, mean, variance = (numpy_helper.to_array(constants[name]) for name in node.input[1:5])
@@ -179,17 +181,18 @@ def _kept(model: ModelProto, types: Mapping[str, int], constants: Mapping[str, T
     kept = set()
     for index, node in enumerate(nodes):
         # What follows from shapes and constants alone is computed once, or is about sizes.
-        if not varying & set(node.output) or node.op_type in KEPT or _squares(node):
+        divides = node.op_type == "Div" and node.input[1] in varying
+        if not varying & set(node.output) or node.op_type in KEPT or _squares(node) or divides:
             kept.add(index)
     for index, node in enumerate(nodes):
         if index not in kept or not varying & set(node.output):
             continue
-        if node.op_type in FACTORS:
-            _keep_back(nodes, makers, varying, node.input[:1], MAKE_FACTORS, kept)
-        elif node.op_type in POSITIONS and len(node.input) > POSITIONS[node.op_type]:
-            _keep_back(nodes, makers, varying, node.input[POSITIONS[node.op_type] :][:1], MAKE_POSITIONS, kept)
+        if (place := FACTORS.get(node.op_type)) is not None:
+            _keep_back(nodes, makers, varying, node.input[place], MAKE_FACTORS, kept)
+        elif (place := POSITIONS.get(node.op_type)) is not None:
+            _keep_back(nodes, makers, varying, node.input[place], MAKE_POSITIONS, kept)
         elif node.op_type == "Cast" and types[node.input[0]] == FLOAT and types[node.output[0]] != FLOAT:
-            _keep_back(nodes, makers, varying, node.input, MAKE_POSITIONS, kept)
+            _keep_back(nodes, makers, varying, node.input[0], MAKE_POSITIONS, kept)
 
     def is_float32(name: str) -> bool:
         return name not in makers or makers[name] in kept
@@ -199,9 +202,8 @@ def _kept(model: ModelProto, types: Mapping[str, int], constants: Mapping[str, T
             continue
         floats = [name for name in node.input if name in varying and types[name] == FLOAT]
         between = node.op_type in ARITHMETIC and floats and all(map(is_float32, floats))
-        divides = node.op_type == "Div" and node.input[1] in varying and is_float32(node.input[1])
         refused = dtype is ml_dtypes.bfloat16 and node.op_type in WITHOUT_BFLOAT16
-        if between or divides or refused or _loses(node, constants, dtype):
+        if between or refused or _loses(node, constants, dtype):
             kept.add(index)
     return kept
 
@@ -214,12 +216,12 @@ def _keep_back(
     nodes: Sequence[NodeProto],
     makers: Mapping[str, int],
     varying: set[str],
-    names: Iterable[str],
+    name: str,
     through: set[str],
     kept: set[int],
 ) -> None:
-    """Keep what makes these tensors, back to where it is no plain arithmetic any more."""
-    todo = list(names)
+    """Keep what makes this tensor, back to where it is no plain arithmetic any more."""
+    todo = [name]
     while todo:
         name = todo.pop()
         index = makers.get(name)
