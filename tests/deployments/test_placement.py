@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from deployments import gpu_device
+from deployments.__main__ import main
 from deployments.placement import PARTS, Demand, demand, gpu_share, memory_mb, mps_limits, pack, share
 from modiste.settings import settings
 from modiste.spec import Resources
@@ -122,3 +124,21 @@ def test_a_replica_needs_the_memory_that_its_model_declares(monkeypatch: pytest.
     gpu_device.require_free(1999)
     with pytest.raises(RuntimeError, match="expected 2000 MB free on GPU GPU-11, got 1999 MB"):
         gpu_device.require_free(2000)
+
+
+def test_the_plan_shows_what_goes_where(configure: Configure) -> None:
+    configure(edition="default", gpu_reserve_mb=1024)
+    shown = CliRunner().invoke(main, ["plan", "--gpu-memory", "24GB", "--gpus", "2"])
+    assert shown.exit_code == 0
+    assert "mobile_stylegan" in shown.stdout
+    assert "Does not fit" not in shown.stdout
+    assert "On the CPU: blazeface" in shown.stdout
+
+
+def test_a_plan_that_does_not_fit_fails_and_names_what_is_left_over(configure: Configure) -> None:
+    configure(edition="paper", gpu_reserve_mb=1024)
+    shown = CliRunner().invoke(main, ["plan", "--gpu-memory", "6GB", "--gpus", "1"])
+    assert shown.exit_code == 1
+    assert "1 x paint_by_example" in shown.stdout
+    assert CliRunner().invoke(main, ["plan", "--gpu-memory", "6"]).exit_code == 2
+    assert CliRunner().invoke(main, ["plan", "--gpu-memory", "1GB"]).exit_code == 2

@@ -109,6 +109,16 @@ class GatheringInverter(Inverter):
         return 4
 
 
+class PairedInverter(Inverter):
+    """Always two replicas."""
+
+    spec = replace(
+        Inverter.spec,
+        id="paired_inverter",
+        resources=Resources(gpu_memory_mb=2000, min_replicas=2, max_replicas=2),
+    )
+
+
 class LargeInverter(Inverter):
     """Fits the GPUs, yet is larger than what the planted reading says is free."""
 
@@ -195,7 +205,7 @@ FLOWS = {"tiny": "tiny:Tiny", "tiny_clip": "tiny:TinyClip"}
 
 def register() -> None:
     """Make the tables name the small model and flows, and no other flow."""
-    for of in (Inverter, GatheringInverter, LargeInverter):
+    for of in (Inverter, GatheringInverter, PairedInverter, LargeInverter):
         MODELS[of.spec.id] = f"tiny:{of.__name__}"  # type: ignore[index]
     # There is no driver to ask about GPUs that are only declared.
     gpu_device.free_mb = lambda: FREE_MB
