@@ -47,11 +47,11 @@ def open_engine(
     calibration: other real inputs, which int8 is fitted to; asked for only when that is built
     raises:      EngineRefused, and InvalidOption for a precision that the target does not have
     """
+    if precision == "int8" and target not in INT8_TARGETS:
+        raise InvalidOption(f"Expected int8 with one of {', '.join(INT8_TARGETS)}; got {target}.")
     of = backend(target)
     runtime = dict(of.runtime(precision))
     if precision == "int8":
-        if target not in INT8_TARGETS:
-            raise InvalidOption(f"Expected int8 with one of {', '.join(INT8_TARGETS)}; got {target}.")
         runtime["quantized"] = f"{QUANTIZED} with onnxruntime {version('onnxruntime')}"
     key = engine_key(spec, target=target, precision=precision, runtime=runtime)
 

@@ -91,7 +91,7 @@ def _mirrored(pictures: Iterable[RGBImage]) -> list[RGBImage]:
 
 CALIBRATION: Mapping[str, Callable[[], Iterable[Any]]] = {
     "FaceDetection": lambda: _mirrored(_scenes()),
-    "SmallFaceDetection": lambda: _mirrored([*_scenes(), *_people()]),
+    "SmallFaceDetection": lambda: _mirrored([*_scenes(), *map(_picture, STORE)]),
     "FaceLandmarks": _faces,
     "FaceParsing": lambda: _mirrored(_heads()),
     "PoseEstimation": lambda: _mirrored(_people()),

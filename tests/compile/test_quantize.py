@@ -1,11 +1,13 @@
 """int8 on small networks whose weights are drawn: what is written, and that what does harm is left in float32."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx.helper as of
 import pytest
+from ahead import build_ahead
 from onnx import TensorProto, numpy_helper
 
 from compile.backend import Source
@@ -22,6 +24,8 @@ SPEC = EngineSpec(
     inputs=(TensorSpec(name="x", shape=("N", 3, "H", "W"), range="[0, 1]", meaning="picture"),),
     outputs=(TensorSpec(name="y", shape=("N", WIDTH, "H", "W"), range="any", meaning="anything"),),
     sizes={"H": 32, "W": 32},
+    max_batch=2,
+    buckets=({"H": (16, 32), "W": (16, 32)},),
 )
 
 
@@ -75,11 +79,23 @@ def test_scales_are_symmetric_and_weights_have_one_per_channel(tmp_path: Path) -
     assert all(constants[node.input[1]].shape == (WIDTH,) for node in weights)
 
 
+def test_tensorrt_takes_symmetric_scales_and_no_others(tmp_path: Path) -> None:
+    graph = network(tmp_path / "net.onnx")
+    for symmetric in (True, False):
+        quantizer = Quantizer(SPEC, graph, cases(graph), tmp_path, symmetric=symmetric)
+        written = quantizer.write(quantizer.work, tmp_path / f"{symmetric}.onnx")
+        if symmetric:
+            assert len(build_ahead(SPEC, written, "int8")) > 1000
+        else:
+            with pytest.raises(RuntimeError, match="zero point"):
+                build_ahead(SPEC, written, "int8")
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_openvino_runs_it_within_the_limits(tmp_path: Path, symmetric: bool) -> None:
     graph = network(tmp_path / "net.onnx")
     known = cases(graph)
-    loose = EngineSpec(weights="face_mesh", inputs=SPEC.inputs, outputs=SPEC.outputs, sizes=SPEC.sizes, tolerance=0.1)
+    loose = replace(SPEC, tolerance=0.1)
     assert quantized(loose, graph, known, tmp_path / "int8.onnx", symmetric=symmetric) == 1
     engine = compiled(SPEC, tmp_path / "int8.onnx", "int8", 1)
     got, expected = engine(known[0].feeds)["y"], known[0].expected["y"]
@@ -88,7 +104,7 @@ def test_openvino_runs_it_within_the_limits(tmp_path: Path, symmetric: bool) -> 
 
 def test_a_layer_that_does_harm_stays_float32(tmp_path: Path) -> None:
     graph = network(tmp_path / "net.onnx", outlier=3)
-    loose = EngineSpec(weights="face_mesh", inputs=SPEC.inputs, outputs=SPEC.outputs, sizes=SPEC.sizes, tolerance=0.1)
+    loose = replace(SPEC, tolerance=0.1)
     quantizer = Quantizer(loose, graph, cases(graph), tmp_path, symmetric=True)
     assert quantizer.harm(list(quantizer.work)) > 1
     kept = set(quantizer.work) - set(harmless(quantizer))
@@ -105,7 +121,7 @@ def test_multiplications_are_counted(tmp_path: Path) -> None:
 
 def test_where_nothing_bears_it_int8_is_refused(tmp_path: Path) -> None:
     graph = network(tmp_path / "net.onnx")
-    strict = EngineSpec(weights="face_mesh", inputs=SPEC.inputs, outputs=SPEC.outputs, sizes=SPEC.sizes, tolerance=1e-5)
+    strict = replace(SPEC, tolerance=1e-5)
     with pytest.raises(EngineRefused, match="int8"):
         quantized(strict, graph, cases(graph), tmp_path / "int8.onnx", symmetric=True)
     assert not (tmp_path / "int8.onnx").exists()
