@@ -9,9 +9,12 @@ from loadtests.page import _of_gpu
 
 
 @pytest.mark.torch
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # by torch.compile itself
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
+)  # by torch.compile itself
 def test_it_measures_says_why_not_and_goes_on(tmp_path: Path) -> None:
-    from loadtests.gpu import WAYS, main
+    from loadtests.gpu import main
+    from loadtests.gpu_ways import WAYS
 
     out = tmp_path / "rows.jsonl"
 
