@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from compile.cache import folder
 from compile.gate import Check
 from modiste.spec import Precision, Target
+from modiste.telemetry import log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,11 @@ def as_json(report: Report) -> bytes:
 
 
 def reports() -> list[Report]:
-    """All in this machine's cache, by engine."""
-    found = [_REPORT.validate_json(path.read_bytes()) for path in folder().glob("*.json")]
+    """All in this machine's cache, by engine; what is none, or of another version of Modiste, is logged."""
+    found = []
+    for path in folder().glob("*.json"):
+        try:
+            found.append(_REPORT.validate_json(path.read_bytes()))
+        except ValidationError as error:
+            log.warning("engine_report_unreadable", path=str(path), reason=str(error))
     return sorted(found, key=lambda report: (report.engine, report.target, report.precision))

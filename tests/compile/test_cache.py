@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from compile import cache
 from compile.cache import Built, cached_blob, engine_key
 from compile.prune import prune
+from compile.report import reports
 from modiste.settings import settings
 from modiste.spec import EngineSpec, TensorSpec
+from weights.convert import CONVERTERS
+from weights.manifest import entry
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 24 * 60 * 60.0
@@ -155,6 +159,29 @@ def test_a_key_tells_all_that_shapes_an_engine() -> None:
         engine_key(SPEC, target="tensorrt", precision="float16", runtime={**RUNTIME, "sm": "89"}),
     ]
     assert len({key, *others}) == 1 + len(others)
+
+
+def test_a_key_tells_how_the_graph_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a converted file by its converter's version, of an exported network by that of the export."""
+
+    def key() -> str:
+        return engine_key(SPEC, target="openvino", precision="float32", runtime={})
+
+    keys = {key()}
+    converter = entry(SPEC.weights).converter
+    assert converter is not None
+    monkeypatch.setitem(CONVERTERS, converter, replace(CONVERTERS[converter], version=99))
+    keys.add(key())
+    monkeypatch.setattr(cache, "GRAPH_VERSION", 99)
+    keys.add(key())
+    assert len(keys) == 3
+
+
+def test_a_report_of_another_version_is_passed_over(engines: Path) -> None:
+    cached_blob("k", built(b"blob"), bytes.decode)
+    with capture_logs() as logs:
+        assert reports() == []
+    assert [line["event"] for line in logs] == ["engine_report_unreadable"]
 
 
 def test_a_key_does_not_tell_which_precision_the_model_asks_for() -> None:
