@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock
 
+from compile.engine import GPUOutOfMemory
 from compile.gate import METRICS, NOISE
 from compile.source import VERSION as GRAPH_VERSION
 from modiste.errors import EngineStoreUnavailable
@@ -114,6 +115,8 @@ def _open(key: str, sealed: bytes, load: Callable[[bytes], Loaded]) -> Loaded | 
         return None
     try:
         return load(blob)
+    except GPUOutOfMemory:
+        raise  # the engine is as good as another that would be built
     except RuntimeError as error:
         log.warning("engine_rebuilt", key=key, reason=str(error))
         return None

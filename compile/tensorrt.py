@@ -74,7 +74,10 @@ def used_mb() -> float:
 
 def typed_graph(spec: EngineSpec, graph: Path, precision: Precision, to: Path) -> Path:
     """The graph with the spec's outputs alone and all types as they are computed in; weights lie beside it, since one
-    file may not exceed 2 GB."""
+    file may not exceed 2 GB.
+
+    graph: in float32; for int8, with the layers marked that compute in it
+    """
     model = onnx.load(graph)
     with_outputs(model, [tensor.name for tensor in spec.outputs])
     if precision in LOW:  # in int8 are the layers that are given so
