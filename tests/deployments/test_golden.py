@@ -240,3 +240,19 @@ def test_densepose_looks_at_boxes_in_levels_of_the_same_buckets() -> None:
                 if size != "R":
                     side, stride = size[0], int(size[1:])
                     assert ends == tuple(end // stride for end in bucket[side])
+
+
+def test_classes_lie_where_the_gate_looks_for_them() -> None:
+    """On axis 1, or on the last where axis 1 has more places: whichever is shorter."""
+    labels = [
+        (spec, tensor)
+        for model_id in WITH_ENGINES
+        for spec in model_class(model_id).spec.engines.values()
+        for tensor in spec.outputs
+        if tensor.kind == "labels"
+    ]
+    assert len(labels) > 8
+    for spec, tensor in labels:
+        _, *sides = (spec.sizes.get(size, size) for size in tensor.shape)
+        axis = 0 if sides[0] <= sides[-1] else -1
+        assert sides[axis] == min(sides) <= 30, f"{spec.weights} {tensor.name}"
