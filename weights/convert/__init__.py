@@ -23,7 +23,7 @@ class Converter:
 CONVERTERS: Mapping[str, Converter] = {
     "openvino_ir": Converter(module="weights.convert.openvino_ir", version=2),
     "upstream_onnx": Converter(module="weights.convert.upstream_onnx", version=1),
-    "tflite": Converter(module="weights.convert.tflite", version=1),
+    "tflite": Converter(module="weights.convert.tflite", version=2),
     "tfjs": Converter(module="weights.convert.tfjs", version=1),
     "face_api": Converter(module="weights.convert.face_api", version=1),
     "ncnn": Converter(module="weights.convert.ncnn", version=1),

@@ -7,8 +7,9 @@ import numpy as np
 import tflite
 
 from modiste.errors import WeightsUnavailable
+from weights.convert.graph import Graph
 from weights.convert.tflite_file import Operator
-from weights.convert.tflite_layout import LAST_TO_FIRST, Translation
+from weights.convert.tflite_layout import ACTIVATIONS, LAST_TO_FIRST, Translation
 
 AXIS_IN_FIRST = (0, 2, 3, 1)  # the position of each channels-last axis in a channels-first tensor
 
@@ -129,17 +130,12 @@ def _elementwise(op: str) -> Callable[[Translation, Operator], None]:
     return translate
 
 
-def _unary(op: str) -> Callable[[Translation, Operator], None]:
+def _unary(make: Callable[[Graph, str], str]) -> Callable[[Translation, Operator], None]:
     def translate(of: Translation, operator: Operator) -> None:
         x, first = of.either(operator.inputs[0])
-        of.put(operator, of.graph.node(op, x), first=first)
+        of.put(operator, make(of.graph, x), first=first)
 
     return translate
-
-
-def _relu6(of: Translation, operator: Operator) -> None:
-    x, first = of.either(operator.inputs[0])
-    of.put(operator, of.graph.relu6(x), first=first)
 
 
 def _softmax(of: Translation, operator: Operator) -> None:
@@ -167,11 +163,12 @@ def _concatenate(of: Translation, operator: Operator) -> None:
 
 
 def _pad(of: Translation, operator: Operator) -> None:
-    """With zeros."""
+    """With zeros; channels first wherever that is possible, since a convolution then takes the padding over."""
     amounts = of.weight(operator, 1)
     if amounts[0].any():
         raise WeightsUnavailable(f"Expected PAD to leave the batch alone; got {amounts[0].tolist()}.")
-    x, first = of.either(operator.inputs[0])
+    first = len(amounts) == 4
+    x = of.channels_first(operator.inputs[0]) if first else of.channels_last(operator.inputs[0])
     ordered = amounts[list(LAST_TO_FIRST)] if first else amounts
     of.put(operator, of.graph.node("Pad", x, of.graph.constant(ordered.T.ravel().astype(np.int64))), first=first)
 
@@ -236,9 +233,9 @@ OPERATORS: Mapping[str, Callable[[Translation, Operator], None]] = {
     "SUB": _elementwise("Sub"),
     "MUL": _elementwise("Mul"),
     "PRELU": _elementwise("PRelu"),
-    "RELU": _unary("Relu"),
-    "RELU6": _relu6,
-    "LOGISTIC": _unary("Sigmoid"),
+    "RELU": _unary(ACTIVATIONS[tflite.ActivationFunctionType.RELU]),
+    "RELU6": _unary(ACTIVATIONS[tflite.ActivationFunctionType.RELU6]),
+    "LOGISTIC": _unary(lambda graph, x: graph.node("Sigmoid", x)),
     "SOFTMAX": _softmax,
     "SUM": _sum,
     "CONCATENATION": _concatenate,
