@@ -7,7 +7,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from weights.store import artefact
+from weights.store import artefact, path
 
 LATENT = 512
 COORDINATES = 64
@@ -43,7 +43,7 @@ def mapping(threads: int = 1) -> Callable[[Floats], Floats]:
 def synthesis(threads: int = 1) -> Callable[[Floats], NDArray[np.uint8]]:
     """w float32 [1, 512] -> uint8 [512, 512, 3] RGB: what the picture of 1024 px is when every 2 x 2 are averaged."""
     core = ov.Core()
-    model = core.read_model(artefact("mobile_stylegan", "synthesis"))
+    model = core.read_model(path("mobile_stylegan")["SynthesisNetwork.xml"])  # the ONNX has no node for the half
     (split,) = (node for node in model.get_ordered_ops() if node.get_friendly_name() == _WAVELETS)
     half = ov.Model([split.output(0)], model.get_parameters(), "half")
     compiled = core.compile_model(half, "CPU", _options(threads))
