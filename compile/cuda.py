@@ -28,23 +28,16 @@ WARM_UP = 3
 
 
 class TorchEngine:
-    """Engine over a torch module, on any device; on a GPU it is captured and replayed.
+    """Engine over a torch module, on any device.
 
-    module: takes and returns the spec's tensors in their order, in evaluation mode; the engine's own from then on
+    net:      on the device; takes and returns the spec's tensors in their order; the engine's own from then on
+    captured: whether it is recorded, for a GPU, and replayed
     """
 
-    def __init__(
-        self, spec: EngineSpec, module: torch.nn.Module, *, device: torch.device, precision: Precision
-    ) -> None:
-        if precision == "float32":
-            net = module.to(device)
-        elif precision in LOW:
-            net = LowPrecision(_channels_last(module), LOW[precision]).to(device)
-        else:
-            raise RuntimeError(f"expected torch to compute in float32, float16 or bfloat16, got {precision}")
-        self.spec, self._device, self._net = spec, device, net.requires_grad_(False)
+    def __init__(self, spec: EngineSpec, net: torch.nn.Module, *, device: torch.device, captured: bool) -> None:
+        self.spec, self._device, self._net = spec, device, net
         self._graphs: OrderedDict[tuple[torch.Size, ...], Captured] = OrderedDict()
-        self._place = (torch.cuda.Stream(device), torch.cuda.graph_pool_handle()) if device.type == "cuda" else None
+        self._place = (torch.cuda.Stream(device), torch.cuda.graph_pool_handle()) if captured else None
 
     def __call__(self, feeds: Tensors) -> Tensors:
         """raises: GPUOutOfMemory, after which the engine holds no graphs"""
@@ -64,7 +57,7 @@ class TorchEngine:
 
     def _run(self, fed: Sequence[torch.Tensor]) -> Sequence[NDArray[Any]]:
         if self._place is None:
-            return [x.numpy() for x in _tuple(self._net(*fed))]
+            return [x.cpu().numpy() for x in _tuple(self._net(*(x.to(self._device) for x in fed)))]
         shapes = tuple(x.shape for x in fed)
         if shapes not in self._graphs:
             while len(self._graphs) >= GRAPHS:
@@ -122,16 +115,25 @@ class Captured:
                 x.copy_(host, non_blocking=True)
 
 
-def _channels_last(module: torch.nn.Module) -> torch.nn.Module:
-    """All that has planes; what comes out of them, and what is computed from that, then has the same order."""
-    for x in (*module.parameters(), *module.buffers()):
-        if x.ndim == 4:
-            x.data = x.data.contiguous(memory_format=torch.channels_last)
-    return module
-
-
 def _tuple(given: Any) -> tuple[torch.Tensor, ...]:
     return (given,) if isinstance(given, torch.Tensor) else tuple(given)
+
+
+def prepared(module: torch.nn.Module, precision: Precision, device: torch.device) -> torch.nn.Module:
+    """The module on a device, in a precision, with its planes where the kernels for that want them.
+
+    module: in evaluation mode; is changed
+    raises: RuntimeError for a precision that torch does not run networks in
+    """
+    if precision == "float32":
+        return module.requires_grad_(False).to(device)
+    if precision not in LOW:
+        raise RuntimeError(f"expected torch to compute in float32, float16 or bfloat16, got {precision}")
+    low = LowPrecision(module.requires_grad_(False), LOW[precision]).to(device)
+    for x in (*low.parameters(), *low.buffers()):
+        if x.ndim == 4:  # what they make of other tensors has the same order
+            x.data = x.data.contiguous(memory_format=torch.channels_last)
+    return low
 
 
 def gpu() -> torch.device:
@@ -167,7 +169,7 @@ def load(spec: EngineSpec, source: Source, blob: bytes, precision: Precision) ->
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    return TorchEngine(spec, source.module(), device=device, precision=precision)
+    return TorchEngine(spec, prepared(source.module(), precision, device), device=device, captured=True)
 
 
 def used_mb() -> float:

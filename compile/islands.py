@@ -15,6 +15,7 @@ doubles the memory traffic of whole networks. Here the rules are the same on eve
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ class LowPrecision(torch.nn.Module):
         self.module, self.dtype = lowered(module, dtype), dtype
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        given = [x.to(self.dtype) if x.is_floating_point() and x.shape[1:].numel() >= MANY else x for x in tensors]
+        given = [x.to(self.dtype) if x.is_floating_point() and prod(x.shape[1:]) >= MANY else x for x in tensors]
         with Islands(self.dtype):
             given = self.module(*given)
         outputs = (given,) if isinstance(given, Tensor) else tuple(given)
@@ -59,10 +60,11 @@ def lowered(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
     """Weights and buffers in `dtype`, but for those of norms, whose statistics may not fit."""
     for part in module.modules():
         if not hasattr(part, "running_var"):
-            for held in (part._parameters, part._buffers):
-                for name, value in held.items():
-                    if value is not None and value.is_floating_point():
-                        held[name] = value.detach().to(dtype)
+            for parameter in part.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
+            for name, value in part.named_buffers(recurse=False):
+                if value.is_floating_point():
+                    setattr(part, name, value.to(dtype))
     return module
 
 

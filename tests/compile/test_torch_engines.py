@@ -1,11 +1,13 @@
 """Engines that run on torch, on the CPU: they give what ONNX Runtime gives, and what the published networks give."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from reduced import REDUCED, small_part, small_spec
 
+from compile.backend import backend
 from compile.engine import Case
 from compile.feeds import random_feeds
 from compile.gate import checks, relative_error
@@ -29,9 +31,53 @@ ROUNDING: dict[Precision, float] = {"float16": 0.02, "bfloat16": 0.12}
 def engine(spec: EngineSpec, module: Any, precision: Precision) -> Any:
     import torch
 
-    from compile.cuda import TorchEngine
+    from compile.cuda import TorchEngine, prepared
 
-    return TorchEngine(spec, module, device=torch.device("cpu"), precision=precision)
+    cpu = torch.device("cpu")
+    return TorchEngine(spec, prepared(module, precision, cpu), device=cpu, captured=False)
+
+
+def test_without_a_gpu_the_targets_refuse() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(RuntimeError, match="expected an NVIDIA GPU for target cuda"):
+        backend("cuda").runtime("float16")
+
+
+def test_a_precision_that_torch_does_not_run_is_refused() -> None:
+    spec = spec_of("face_mesh", "main")
+    with pytest.raises(RuntimeError, match="float32, float16 or bfloat16, got int8"):
+        engine(spec, object(), "int8")
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "bucket"),
+    [
+        ("stylegan2_rosinality", "mapping", {}),
+        ("copart", "exchange", {}),
+        ("gpen", "main", {}),
+        ("lightweight_openpose", "main", {"W": (64, 128)}),
+    ],
+)
+def test_torch_export_keeps_sizes_free_and_the_islands(model: str, name: str, bucket: dict[str, Any]) -> None:
+    import torch
+
+    from compile.cuda import prepared
+    from compile.torch_tensorrt import exported
+
+    served, cpu = spec_of(model, name), torch.device("cpu")
+    spec = replace(small_spec(model, name, served), max_batch=8, buckets=(bucket,))
+    program = exported(spec, prepared(small_part(model, name, served), "float16", cpu), cpu)
+    types = {node.meta["val"].dtype for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)}
+    assert {torch.float16, torch.float32} <= types
+    feeds = random_feeds(replace(spec, sizes={size: most for size, (_, most) in bucket.items()}), batch=3)
+    given = program.module()(*(torch.from_numpy(feeds[tensor.name]) for tensor in spec.inputs))
+    expected = engine(spec, small_part(model, name, served), "float32")(feeds)
+    for tensor, output in zip(spec.outputs, given, strict=True):
+        assert output.dtype == torch.float32
+        assert relative_error(output.numpy(), expected[tensor.name]) <= ROUNDING["float16"]
 
 
 def spec_of(model: str, name: str) -> EngineSpec:
