@@ -15,6 +15,9 @@ Out = TypeVar("Out")
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
+SIZES = 8
+"""Of batches, at most: GPU engines keep a CUDA graph for as many shapes, and to record another takes long."""
+
 
 class Model(ABC, Generic[In, Out]):
     """A role's work, done on a batch.
@@ -103,6 +106,8 @@ def attempt(step: Callable[[Given], Made], x: Given) -> Made | ModisteError:
 
 
 def batch_of(waiting: int, most: int) -> int:
-    """How many to infer next: all that may go at once, else a power of two. GPU engines keep a CUDA graph for each
-    batch size that they have met, so there should be few."""
-    return most if waiting >= most else 1 << (waiting.bit_length() - 1)
+    """How many to infer next: all that wait where they may go at once, unless there would be too many sizes; then the
+    largest power of two."""
+    if waiting >= most:
+        return most
+    return waiting if most <= SIZES else 1 << (waiting.bit_length() - 1)

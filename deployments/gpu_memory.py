@@ -15,6 +15,7 @@ import onnx
 
 from compile.feeds import free_size
 from deployments import MODELS, model_class
+from deployments.base import SIZES
 from modiste.spec import EngineSpec, ModelSpec, Precision
 
 MB = 2**20
@@ -116,8 +117,11 @@ def _elements(kind: int, dims: Any) -> int:
 def engine_row(spec: EngineSpec, counted: Sequence[Counted]) -> dict[str, Any]:
     """MB of an engine, and what they were counted for. counted: for each bucket"""
     part = BYTES[spec.gpu_precision] / 4
-    # Buffers of several shapes are kept. Batches are powers of two: all of them take less than twice the largest.
-    kept = 2 if all(set(of) <= {"N"} for of in largest_sizes(spec)) else 4
+    # Engines keep the buffers of eight shapes. One of each batch size (1 to 8, or powers of two) takes so many times
+    # the largest; of free sizes few are as large as can be.
+    kept = 2 if spec.max_batch > SIZES else (spec.max_batch + 1) / 2
+    if any(size != "N" for size in largest_sizes(spec)[0]):
+        kept = max(kept, 4)
     return {
         **counted_for(spec),
         "weights_mb": round(max(of.weights for of in counted) * part / MB, 1),

@@ -53,7 +53,7 @@ class CenterFace(SmallFaceDetection):
                 buckets=({"H": (MULTIPLE, LONG_SIDE), "W": (MULTIPLE, LONG_SIDE)},),
             )
         },
-        resources=Resources(gpu_memory_mb=1900, cpus=1.0, min_replicas=1),
+        resources=Resources(gpu_memory_mb=2000, cpus=1.0, min_replicas=1),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

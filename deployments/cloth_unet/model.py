@@ -57,7 +57,7 @@ class ClothUNet(GarmentMask):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=2000, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=2100, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

@@ -79,7 +79,7 @@ class CoPart(PartSwap):
                 ),
             ),
         },
-        resources=Resources(gpu_memory_mb=1600, cpus=1.0),
+        resources=Resources(gpu_memory_mb=1700, cpus=1.0),
     )
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:

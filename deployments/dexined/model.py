@@ -36,7 +36,7 @@ class DexiNed(EdgeDetection):
                 outputs=(TensorSpec(name="edges", shape=("N", 1, 512, 512), range="logits", meaning="fused map"),),
             )
         },
-        resources=Resources(gpu_memory_mb=2100, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=2200, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

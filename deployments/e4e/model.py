@@ -42,7 +42,7 @@ class E4E(LatentEncoding):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=2100, cpus=1.0, max_replicas=1),
+        resources=Resources(gpu_memory_mb=2200, cpus=1.0, max_replicas=1),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

@@ -71,7 +71,7 @@ class GPEN(FaceRestoration):
                 ),
             ),
         },
-        resources=Resources(gpu_memory_mb=5400, cpus=2.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=5500, cpus=2.0, max_replicas=2),
     )
 
     @property

@@ -43,7 +43,7 @@ class Graphonomy(HumanParsing):
                 buckets=({"H": (1, LONGEST), "W": (1, LONGEST)},),
             )
         },
-        resources=Resources(gpu_memory_mb=2900, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=3000, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: ParsingInput) -> Tensors:

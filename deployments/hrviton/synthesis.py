@@ -82,7 +82,7 @@ class HRVITONGenerator(GarmentSynthesis):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=4200, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=4100, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: SynthesisInput) -> Tensors:

@@ -85,7 +85,7 @@ class HRVITONConditions(GarmentWarp):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=2800, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=2900, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: WarpInput) -> Tensors:

@@ -41,7 +41,7 @@ class Pix2PixUNet(SketchToGarment):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=900, cpus=0.5),
+        resources=Resources(gpu_memory_mb=1000, cpus=0.5),
     )
 
     def preprocess(self, x: Sketch) -> Tensors:

@@ -49,7 +49,7 @@ class PoseNet(PoseEstimation):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=900, cpus=1.0),
+        resources=Resources(gpu_memory_mb=1000, cpus=1.0),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

@@ -46,7 +46,7 @@ def _spec(identifier: str, side: int, classes: int) -> ModelSpec:
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=2900, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=3000, cpus=1.0, max_replicas=2),
     )
 
 

@@ -71,7 +71,7 @@ class StyleGAN2Ada(StyleGAN2):
         paper="Karras et al., StyleGAN2-ADA, NeurIPS 2020, arXiv:2006.06676; StyleGAN2, CVPR 2020, arXiv:1912.04958",
         licence="NVIDIA Source Code License: non-commercial",
         engines=_engines("stylegan2_ada_ffhq"),
-        resources=Resources(gpu_memory_mb=2800, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=2900, cpus=1.0, max_replicas=2),
     )
 
 
@@ -84,7 +84,7 @@ class StyleGAN2Rosinality(StyleGAN2):
         paper="Karras et al., StyleGAN2, CVPR 2020, arXiv:1912.04958",
         licence="MIT (code); NVIDIA Source Code License for the weights: non-commercial",
         engines=_engines("stylegan2_ffhq"),
-        resources=Resources(gpu_memory_mb=2500, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=2600, cpus=1.0, max_replicas=2),
     )
 
 

@@ -38,7 +38,7 @@ class ClothU2Net(GarmentMask):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=4700, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=4800, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

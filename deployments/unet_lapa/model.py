@@ -56,7 +56,7 @@ class UNetLaPa(FaceParsing):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=4100, cpus=2.0),
+        resources=Resources(gpu_memory_mb=4500, cpus=2.0),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

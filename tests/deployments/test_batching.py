@@ -10,7 +10,7 @@ import tiny
 
 from compile.engine import Tensors
 from deployments import EDITIONS, MODELS, model_class, open_model
-from deployments.base import Model, batch_of
+from deployments.base import SIZES, Model, batch_of
 from deployments.golden import golden_inputs
 from deployments.placement import gathers
 from modiste.errors import ModisteError, NoFace
@@ -61,11 +61,13 @@ def test_equal_shapes_go_together_in_batches_that_the_engine_takes() -> None:
 
 
 def test_batches_have_few_sizes() -> None:
-    met = {(most, batch_of(waiting, most)) for most in (1, 2, 8, 64) for waiting in range(1, 200)}
-    assert {size for most, size in met if most == 8} == {1, 2, 4, 8}
-    assert {size for most, size in met if most == 64} == {1, 2, 4, 8, 16, 32, 64}
-    assert batch_of(5, 3) == 3
-    assert all(size <= most for most, size in met)
+    """And never more than the engine takes, or than wait."""
+    for most in (1, 2, 3, 8, 16, 64):
+        met = {batch_of(waiting, most) for waiting in range(1, 200)}
+        assert len(met) <= SIZES
+        assert max(met) == most
+    assert [batch_of(waiting, 8) for waiting in (1, 7, 8, 9)] == [1, 7, 8, 8]
+    assert [batch_of(waiting, 64) for waiting in (1, 7, 63, 100)] == [1, 4, 32, 64]
 
 
 def test_one_that_is_refused_leaves_the_others_alone() -> None:
