@@ -133,7 +133,9 @@ class Graph:
         try:
             work()
         except BaseException:
-            cuda.cudaStreamEndCapture(stream.handle)  # its error tells only that there was one
+            _, recorded = cuda.cudaStreamEndCapture(stream.handle)  # its error tells only that there was one
+            if recorded is not None:
+                cuda.cudaGraphDestroy(recorded)
             raise
         recorded = call("cudaStreamEndCapture", stream.handle)
         try:

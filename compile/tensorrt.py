@@ -7,6 +7,7 @@ At run time each shape has its own execution context, tensors and CUDA graph; co
 they take turns on one stream.
 """
 
+import hashlib
 import json
 import platform
 import tempfile
@@ -131,7 +132,7 @@ def plan(
             raise _failure(log, f"TensorRT took no profile of {dict(bucket)} for {spec.weights} {spec.part}")
     measured = None
     if timings is not None:
-        measured = config.create_timing_cache(timings.read_bytes() if timings.exists() else b"")
+        measured = config.create_timing_cache(_read(timings))
         config.set_timing_cache(measured, ignore_mismatch=False)
     built = builder.build_serialized_network(network, config)
     if built is None:
@@ -387,9 +388,15 @@ def _timings(trt: Any, device: Device) -> Path:
     return folder() / "timings" / f"{device.name.replace(' ', '_')}-sm{device.sm}-{trt.__version__}.bin"
 
 
+def _read(path: Path) -> bytes:
+    """Nothing where there is nothing, or it is damaged: TensorRT does not look."""
+    stored = path.read_bytes() if path.exists() else b""
+    return stored[32:] if hashlib.sha256(stored[32:]).digest() == stored[:32] else b""
+
+
 def _write(path: Path, content: bytes) -> None:
     """All or nothing: others may read it meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as side:
-        side.write(content)
+        side.write(hashlib.sha256(content).digest() + content)
     Path(side.name).replace(path)

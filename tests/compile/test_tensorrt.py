@@ -8,15 +8,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import ahead
 import numpy as np
+import onnx
 import pytest
 import tensorrt_rtx_bindings as trt
 from ahead import build_ahead
 from cuda.bindings import runtime as cuda
+from onnx import TensorProto, helper
 
 from compile import device, tensorrt
+from compile.engine import Case
 from compile.feeds import random_feeds
 from compile.gate import checks, relative_error, require
+from compile.quantize import Quantizer
 from compile.source import graph_file
 from deployments import engine_specs
 from deployments.engines import cases, open_engine_of
@@ -66,6 +71,30 @@ def test_every_network_is_accepted(name: str, precision: Precision) -> None:
         assert len(build_ahead(spec, graph_file(spec), precision)) > 1000
 
 
+@pytest.mark.weights
+def test_layers_in_int8_are_accepted(tmp_path: Path) -> None:
+    spec = engine_specs()["blazeface"]
+    calibration = [Case(name="noise", feeds=random_feeds(spec, seed=seed), expected={}) for seed in range(2)]
+    quantizer = Quantizer(spec, graph_file(spec), calibration, tmp_path, symmetric=True)
+    layers = [node.name for node in onnx.load(graph_file(spec)).graph.node if node.op_type == "Conv"]
+    assert len(build_ahead(spec, quantizer.write(layers, tmp_path / "int8.onnx"), "int8")) > 1000
+
+
+@pytest.mark.weights
+def test_what_was_measured_of_kernels_is_kept_and_may_be_damaged(tmp_path: Path) -> None:
+    spec, timings = engine_specs()["blazeface"], tmp_path / "some" / "gpu.bin"
+    graph = tensorrt.typed_graph(spec, graph_file(spec), "float16", tmp_path)
+
+    def built() -> bytes:
+        return tensorrt.plan(trt, spec, graph, "float16", workspace=2**28, timings=timings, capability=ahead.CAPABILITY)
+
+    assert built()
+    kept = timings.read_bytes()
+    timings.write_bytes(b"damaged" * 9)
+    assert built()
+    assert len(timings.read_bytes()) == len(kept)
+
+
 def test_profiles_hold_the_least_the_usual_and_the_largest_shape() -> None:
     (x,) = SPEC.inputs
     assert [tensorrt.profile_shapes(SPEC, x, bucket) for bucket in SPEC.buckets] == [
@@ -91,9 +120,6 @@ def test_sizes_outside_all_buckets_are_named() -> None:
 
 
 def test_what_the_parser_refuses_is_listed(tmp_path: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper
-
     shape = ["N", 3, "H", "W"]
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
     nodes = [helper.make_node("Unheard", ["x"], ["y"], name="odd", domain="of.nobody")]
