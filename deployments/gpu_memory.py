@@ -16,7 +16,7 @@ import onnx
 from compile.feeds import free_size
 from deployments import MODELS, model_class
 from deployments.base import SIZES
-from modiste.spec import EngineSpec, ModelSpec, Precision
+from modiste.spec import EngineSpec, Precision
 
 MB = 2**20
 TABLE = Path(__file__).with_name("gpu_memory.json")
@@ -115,30 +115,31 @@ def _elements(kind: int, dims: Any) -> int:
 
 
 def engine_row(spec: EngineSpec, counted: Sequence[Counted]) -> dict[str, Any]:
-    """MB of an engine, and what they were counted for. counted: for each bucket"""
-    part = BYTES[spec.gpu_precision] / 4
+    """MB of an engine in float32, and the sizes that they were counted for. counted: for each bucket"""
     # Engines keep the buffers of eight shapes. One of each batch size (1 to 8, or powers of two) takes so many times
     # the largest; of free sizes few are as large as can be.
     kept = 2 if spec.max_batch > SIZES else (spec.max_batch + 1) / 2
     if any(size != "N" for size in largest_sizes(spec)[0]):
         kept = max(kept, 4)
     return {
-        **counted_for(spec),
-        "weights_mb": round(max(of.weights for of in counted) * part / MB, 1),
-        "activations_mb": round(max(of.activations for of in counted) * part / MB, 1),
+        "sizes": largest_sizes(spec),
+        "weights_mb": round(max(of.weights for of in counted) / MB, 1),
+        "activations_mb": round(max(of.activations for of in counted) / MB, 1),
         "io_mb": round(kept * max(of.io for of in counted) / MB, 1),
     }
 
 
-def counted_for(spec: EngineSpec) -> dict[str, Any]:
-    """All in a spec that the count depends on besides the network."""
-    return {"precision": spec.gpu_precision, "sizes": largest_sizes(spec)}
+def needed_mb(engines: Mapping[str, EngineSpec], rows: Mapping[str, Mapping[str, Any]]) -> int:
+    """What a replica takes with all its engines, each in the precision that it has on GPUs.
 
-
-def needed_mb(engines: Mapping[str, Mapping[str, Any]]) -> int:
-    """What a replica with these engines takes; they run one after the other, and each keeps what it has."""
-    parts = ("weights_mb", "activations_mb", "io_mb")
-    return CONTEXT_MB + ceil(sum(float(row[part]) for row in engines.values() for part in parts))
+    They run one after the other, and each keeps what it has. Inputs and outputs are float32 always. Layers that stay
+    in float32 are few and short-lived; the headroom is for them, too.
+    """
+    total = float(CONTEXT_MB)
+    for name, spec in engines.items():
+        row, part = rows[name], BYTES[spec.gpu_precision] / 4
+        total += part * (row["weights_mb"] + row["activations_mb"]) + row["io_mb"]
+    return ceil(total)
 
 
 def declared_for(needed: int) -> int:
@@ -161,20 +162,20 @@ def misdeclared() -> list[str]:
     rows = table()
     found = []
     for model_id in MODELS:
-        declared = model_class(model_id).spec.resources.gpu_memory_mb
-        needed = needed_mb(rows.get(model_id, {}))
-        if declared and not needed * HEADROOM <= declared <= max(needed * MOST, declared_for(needed)):
+        of = model_class(model_id).spec
+        declared = of.resources.gpu_memory_mb
+        if not declared:
+            continue
+        needed = needed_mb(of.engines, rows[model_id])
+        if not needed * HEADROOM <= declared <= max(needed * MOST, declared_for(needed)):
             found.append(
                 f"{model_id}: expected gpu_memory_mb={declared_for(needed)}, got {declared}; needs {needed} MB"
             )
     return found
 
 
-def outdated(model_id: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Engines that were counted for another precision, batch or size than they declare now, or never."""
-    of: ModelSpec = model_class(model_id).spec
-    return [
-        name
-        for name, spec in of.engines.items()
-        if {key: rows.get(name, {}).get(key) for key in ("precision", "sizes")} != counted_for(spec)
-    ]
+def outdated(model_id: str) -> list[str]:
+    """Engines that were counted for other batches or sizes than they declare now, or never."""
+    rows = table().get(model_id, {})
+    engines = model_class(model_id).spec.engines
+    return [name for name, spec in engines.items() if rows.get(name, {}).get("sizes") != largest_sizes(spec)]

@@ -78,19 +78,19 @@ def test_a_shape_that_depends_on_values_is_refused(tmp_path: Path) -> None:
 def test_half_the_bytes_take_half_of_the_memory_inside() -> None:
     counted = [Counted(weights=8 * MB, activations=16 * MB, io=MB)] * 2
     bucketed = {"buckets": ({"W": (1, 20)}, {"W": (20, 30)}), "max_batch": 2}
-    whole, half = (engine_row(spec(gpu_precision=p, **bucketed), counted) for p in ("float32", "float16"))
-    assert whole["sizes"] == [{"N": 2, "W": 20}, {"N": 2, "W": 30}] == largest_sizes(spec(**bucketed))
-    assert [row["weights_mb"] for row in (whole, half)] == [8.0, 4.0]
-    assert [row["activations_mb"] for row in (whole, half)] == [16.0, 8.0]
-    assert whole["io_mb"] == half["io_mb"] == 4.0
-    assert needed_mb({"main": whole, "second": half}) == CONTEXT_MB + 28 + 16
+    whole, half = spec(**bucketed), spec(gpu_precision="float16", **bucketed)
+    row = engine_row(whole, counted)
+    assert row["sizes"] == [{"N": 2, "W": 20}, {"N": 2, "W": 30}]
+    assert (row["weights_mb"], row["activations_mb"], row["io_mb"]) == (8.0, 16.0, 4.0)
+    assert row == engine_row(half, counted)
+    assert needed_mb({"main": whole, "second": half}, {"main": row, "second": row}) == CONTEXT_MB + 28 + 16
     assert declared_for(444) == 600
 
 
 @pytest.mark.parametrize("model_id", MODELS)
 def test_what_was_counted_is_what_is_declared_now(model_id: str) -> None:
     """Otherwise: `python -m deployments memory tests/kits`."""
-    assert outdated(model_id, table().get(model_id, {})) == []
+    assert outdated(model_id) == []
 
 
 def test_every_model_on_gpus_declares_enough_and_not_far_more() -> None:
