@@ -1,17 +1,13 @@
 """TensorRT on NVIDIA GPUs: ONNX -> plan -> engine, one way for versions 8.6 to 11.
 
-Networks are strongly typed: `compile.precision` writes every type into the graph. Versions without strong typing
-(8.6 to 9) are told to obey the same types. Nothing here imports torch, and `tensorrt` is imported nowhere else.
-
-At run time each shape has its own execution context, tensors and CUDA graph; contexts share one scratch memory, since
-they take turns on one stream.
+Nothing here imports torch, and `tensorrt` is imported nowhere else. Each shape has its own execution context, tensors
+and CUDA graph; contexts share one scratch memory, since they take turns on one stream.
 """
 
-import hashlib
 import json
 import platform
 import tempfile
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -19,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from compile.backend import Source
 from compile.cache import folder
 from compile.device import Device, Graph, Memory, Stream, Transfer, current_device
-from compile.engine import Case, GPUOutOfMemory, Tensors, check_feeds
-from compile.feeds import FREE_SIZE
-from compile.precision import LOW, lowered, with_outputs
+from compile.engine import Case, Tensors, check_feeds
+from compile.plan import failure, log_of, plan, typed_graph
 from compile.precision import VERSION as TYPES_VERSION
 from modiste.spec import EngineSpec, Precision, TensorSpec
 
@@ -73,91 +67,6 @@ def used_mb() -> float:
     return (device.total - device.free) / 2**20
 
 
-def typed_graph(spec: EngineSpec, graph: Path, precision: Precision, to: Path) -> Path:
-    """The graph with the spec's outputs alone and all types as they are computed in; weights lie beside it, since one
-    file may not exceed 2 GB.
-
-    graph: in float32; for int8, with the layers marked that compute in it
-    """
-    model = onnx.load(graph)
-    with_outputs(model, [tensor.name for tensor in spec.outputs])
-    if precision in LOW:  # in int8 are the layers that are given so
-        model = lowered(model, precision)
-    path = to / "typed.onnx"
-    onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.weights", size_threshold=1024)
-    return path
-
-
-def plan(
-    trt: Any,
-    spec: EngineSpec,
-    graph: Path,
-    precision: Precision,
-    *,
-    workspace: int | None = None,
-    timings: Path | None = None,
-    capability: str | None = None,
-) -> bytes:
-    """A typed graph as a serialized engine with one optimisation profile per bucket of the spec.
-
-    trt:        the `tensorrt` module, or `tensorrt_rtx`, which has the same names and builds without a GPU
-    workspace:  bytes that kernels may use
-    timings:    file with what was measured of kernels on this kind of GPU, extended here
-    capability: of the GPU to build for where none is at hand, e.g. "SM89"
-    """
-    log = _log(trt)
-    log.errors.clear()
-    builder = trt.Builder(log)
-    flags = _flags(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", "STRONGLY_TYPED")
-    network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, log)
-    parser.set_flag(trt.OnnxParserFlag.NATIVE_INSTANCENORM)
-    if not parser.parse_from_file(str(graph)):
-        told = "; ".join(_told(parser.get_error(i)) for i in range(parser.num_errors))
-        raise RuntimeError(f"TensorRT's parser refused {spec.weights} {spec.part}: {told}")
-    config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)
-    if workspace is not None:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
-    if capability is not None:
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0)
-    if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
-        _obey_types(trt, network, config, precision)
-    for bucket in spec.buckets:
-        optimisation = builder.create_optimization_profile()
-        for tensor in spec.inputs:
-            optimisation.set_shape(tensor.name, *profile_shapes(spec, tensor, bucket))
-        if config.add_optimization_profile(optimisation) < 0:
-            raise _failure(log, f"TensorRT took no profile of {dict(bucket)} for {spec.weights} {spec.part}")
-    measured = None
-    if timings is not None:
-        measured = config.create_timing_cache(_read(timings))
-        config.set_timing_cache(measured, ignore_mismatch=False)
-    built = builder.build_serialized_network(network, config)
-    if built is None:
-        raise _failure(log, f"TensorRT built no engine of {spec.weights} {spec.part}")
-    if timings is not None and measured is not None:
-        _write(timings, bytes(measured.serialize()))
-    return bytes(built)
-
-
-def profile_shapes(
-    spec: EngineSpec, tensor: TensorSpec, bucket: Mapping[str, tuple[int, int]]
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """The least, the usual and the largest shape. Usual are half of the largest batch and the spec's sizes, as far as
-    they lie in the bucket."""
-    missing = [size for size in tensor.shape if isinstance(size, str) and size not in {"N", *bucket}]
-    if missing:
-        raise ValueError(f"{spec.weights} {spec.part}: expected buckets with all free sizes, got none for {missing}")
-    least = {"N": 1} | {size: low for size, (low, _) in bucket.items()}
-    most = {"N": spec.max_batch} | {size: high for size, (_, high) in bucket.items()}
-    wanted = {"N": -(-spec.max_batch // 2), **{size: spec.sizes.get(size, FREE_SIZE) for size in bucket}}
-    usual = {size: min(max(wanted[size], least[size]), most[size]) for size in most}
-    shapes = (tuple(of[s] if isinstance(s, str) else s for s in tensor.shape) for of in (least, usual, most))
-    return next(shapes), next(shapes), next(shapes)
-
-
 def bucket_of(spec: EngineSpec, feeds: Tensors) -> int:
     """Which bucket, and so which profile, inputs lie in.
 
@@ -181,14 +90,14 @@ class TensorRTEngine:
         """raises: RuntimeError for a plan of another version, GPU or network, GPUOutOfMemory"""
         self.spec = spec
         trt = _trt()
-        self._trt, self._log = trt, _log(trt)
+        self._trt, self._log = trt, log_of(trt)
         self._log.errors.clear()
         self._runs: OrderedDict[tuple[object, ...], _Run] = OrderedDict()
         with ExitStack() as owned:
             self._runtime = trt.Runtime(self._log)
             self._engine = self._runtime.deserialize_cuda_engine(blob)
             if self._engine is None:
-                raise _failure(self._log, f"TensorRT {trt.__version__} takes no such plan of {spec.weights}")
+                raise failure(self._log, f"TensorRT {trt.__version__} takes no such plan of {spec.weights}")
             self._require_as_declared()
             self._stream = Stream()
             owned.callback(self._stream.close)
@@ -232,7 +141,7 @@ class TensorRTEngine:
         else:
             context = self._engine.create_execution_context(strategies.USER_MANAGED)
         if context is None:
-            raise _failure(self._log, f"TensorRT made no context for {self.spec.weights}")
+            raise failure(self._log, f"TensorRT made no context for {self.spec.weights}")
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(self._scratch.address, self._scratch.size)
         else:
@@ -242,7 +151,7 @@ class TensorRTEngine:
         for name, shape in shapes.items():
             taken = taken and context.set_input_shape(name, tuple(shape))
         if not taken:
-            raise _failure(self._log, f"TensorRT took no input shapes {dict(shapes)} for {self.spec.weights}")
+            raise failure(self._log, f"TensorRT took no input shapes {dict(shapes)} for {self.spec.weights}")
         return context
 
     def _require_as_declared(self) -> None:
@@ -278,7 +187,7 @@ class _Run:
     """One shape of an engine."""
 
     def __init__(self, trt: Any, spec: EngineSpec, engine: Any, context: Any, stream: Stream) -> None:
-        self._spec, self._context, self._stream, self._log = spec, context, stream, _log(trt)
+        self._spec, self._context, self._stream, self._log = spec, context, stream, log_of(trt)
         self._times = 0
         self._graph: Graph | None = None
 
@@ -314,7 +223,7 @@ class _Run:
     def _enqueue(self) -> None:
         self._inputs.to_device(self._stream.handle)
         if not self._context.execute_async_v3(self._stream.handle):
-            raise _failure(self._log, f"TensorRT did not run {self._spec.weights}")
+            raise failure(self._log, f"TensorRT did not run {self._spec.weights}")
         self._outputs.to_host(self._stream.handle)
 
     def close(self) -> None:
@@ -329,74 +238,5 @@ def _trt() -> Any:
     return tensorrt
 
 
-@cache
-def _log(trt: Any) -> Any:
-    """TensorRT keeps the first logger of a process for everything; this one remembers errors for exceptions."""
-
-    class Log(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: deque[str] = deque(maxlen=8)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(message)
-
-    log = Log()
-    trt.init_libnvinfer_plugins(log, "")
-    return log
-
-
-def _failure(log: Any, what: str) -> RuntimeError:
-    """With the last errors that TensorRT told."""
-    told = "; ".join(log.errors)
-    log.errors.clear()
-    full = any(sign in told.lower() for sign in ("out of memory", "outofmemory", "memory allocation"))
-    return (GPUOutOfMemory if full else RuntimeError)(f"{what}: {told or 'no reason told'}")
-
-
-def _told(error: Any) -> str:
-    named = f"{error.node_operator()} {error.node_name()}" if hasattr(error, "node_operator") else error.node()
-    return f"node {named}: {error.desc()}"
-
-
-def _flags(of: Any, *names: str) -> int:
-    """Those that this version still or already has."""
-    return sum(1 << int(getattr(of, name)) for name in names if hasattr(of, name))
-
-
-def _obey_types(trt: Any, network: Any, config: Any, precision: Precision) -> None:
-    """Versions without strong typing: allow the type, and hold every layer to the one that the graph gives it."""
-    allowed = {"float16": "FP16", "bfloat16": "BF16", "int8": "INT8"}.get(precision)
-    if allowed is not None:
-        if not hasattr(trt.BuilderFlag, allowed):
-            raise RuntimeError(f"TensorRT {trt.__version__} has no {precision}; expected another precision")
-        config.set_flag(getattr(trt.BuilderFlag, allowed))
-    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-    floats = [getattr(trt, name) for name in ("float32", "float16", "bfloat16") if hasattr(trt, name)]
-    untyped = (trt.LayerType.CONSTANT, trt.LayerType.SHAPE, trt.LayerType.CAST)
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        for place in range(layer.num_outputs):
-            dtype = layer.get_output(place).dtype
-            if layer.type not in untyped and dtype in floats:
-                layer.precision = dtype
-                layer.set_output_type(place, dtype)
-
-
 def _timings(trt: Any, device: Device) -> Path:
     return folder() / "timings" / f"{device.name.replace(' ', '_')}-sm{device.sm}-{trt.__version__}.bin"
-
-
-def _read(path: Path) -> bytes:
-    """Nothing where there is nothing, or it is damaged: TensorRT does not look."""
-    stored = path.read_bytes() if path.exists() else b""
-    return stored[32:] if hashlib.sha256(stored[32:]).digest() == stored[:32] else b""
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All or nothing: others may read it meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as side:
-        side.write(hashlib.sha256(content).digest() + content)
-    Path(side.name).replace(path)

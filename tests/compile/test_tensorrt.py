@@ -17,7 +17,7 @@ from ahead import build_ahead
 from cuda.bindings import runtime as cuda
 from onnx import TensorProto, helper
 
-from compile import device, tensorrt
+from compile import device, plan, tensorrt
 from compile.engine import Case
 from compile.feeds import random_feeds
 from compile.gate import checks, relative_error, require
@@ -81,12 +81,13 @@ def test_layers_in_int8_are_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.weights
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # TensorRT for RTX measures elsewhere
 def test_what_was_measured_of_kernels_is_kept_and_may_be_damaged(tmp_path: Path) -> None:
     spec, timings = engine_specs()["blazeface"], tmp_path / "some" / "gpu.bin"
-    graph = tensorrt.typed_graph(spec, graph_file(spec), "float16", tmp_path)
+    graph = plan.typed_graph(spec, graph_file(spec), "float16", tmp_path)
 
     def built() -> bytes:
-        return tensorrt.plan(trt, spec, graph, "float16", workspace=2**28, timings=timings, capability=ahead.CAPABILITY)
+        return plan.plan(trt, spec, graph, "float16", workspace=2**28, timings=timings, capability=ahead.CAPABILITY)
 
     assert built()
     kept = timings.read_bytes()
@@ -97,12 +98,12 @@ def test_what_was_measured_of_kernels_is_kept_and_may_be_damaged(tmp_path: Path)
 
 def test_profiles_hold_the_least_the_usual_and_the_largest_shape() -> None:
     (x,) = SPEC.inputs
-    assert [tensorrt.profile_shapes(SPEC, x, bucket) for bucket in SPEC.buckets] == [
+    assert [plan.profile_shapes(SPEC, x, bucket) for bucket in SPEC.buckets] == [
         ((1, 3, 32, 32), (4, 3, 100, 320), (8, 3, 320, 320)),
         ((1, 3, 32, 32), (4, 3, 100, 640), (8, 3, 640, 640)),
     ]
     with pytest.raises(ValueError, match=r"none for \['W'\]"):
-        tensorrt.profile_shapes(SPEC, x, {"H": (32, 64)})
+        plan.profile_shapes(SPEC, x, {"H": (32, 64)})
 
 
 @pytest.mark.parametrize(("size", "profile"), [((32, 320), 0), ((32, 321), 1), ((640, 640), 1)])
@@ -132,7 +133,11 @@ def test_what_the_parser_refuses_is_listed(tmp_path: Path) -> None:
 
 def test_every_name_of_tensorrt_exists() -> None:
     """Lines that only a GPU reaches must not be misspelt."""
-    used = {(root.removeprefix("self.").removeprefix("_"), *path) for root, *path in names_of(tensorrt)}
+    used = {
+        (root.removeprefix("self.").removeprefix("_"), *path)
+        for module in (plan, tensorrt)
+        for root, *path in names_of(module)
+    }
     asked = [(OBJECTS[root], path) for root, *path in used if root in OBJECTS]
     assert len(asked) > 50
     missing = {".".join(path) for found, path in asked if not has(found, path)}

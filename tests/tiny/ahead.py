@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorrt_rtx_bindings as trt
 
-from compile.tensorrt import plan, typed_graph
+from compile.plan import plan, typed_graph
 from modiste.spec import EngineSpec, Precision
 
 CAPABILITY = "SM89"
