@@ -83,20 +83,25 @@ def _keypoints(name: str) -> Keypoints:
     return Keypoints(np.array([named.get(joint, (0.0, 0.0, 0.0)) for joint in BODY_25], np.float32))
 
 
-def _mirrored(pictures: Iterable[RGBImage]) -> list[RGBImage]:
-    """All, and all mirrored."""
+def _varied(pictures: Iterable[RGBImage]) -> list[RGBImage]:
+    """As they are, and mirrored in other light: darker, brighter, warm and cold, with a camera's grain."""
     listed = list(pictures)
-    return listed + [RGBImage(np.ascontiguousarray(picture[:, ::-1])) for picture in listed]
+    generator = np.random.default_rng(0)
+    for picture in listed[:]:
+        light, grain = generator.uniform(0.5, 1.5) * generator.uniform(0.85, 1.15, 3), generator.uniform(2, 8)
+        seen = picture[:, ::-1] * light + generator.normal(0, grain, picture.shape)
+        listed.append(RGBImage(np.clip(seen, 0, 255).astype(np.uint8)))
+    return listed
 
 
 CALIBRATION: Mapping[str, Callable[[], Iterable[Any]]] = {
-    "FaceDetection": lambda: _mirrored(_scenes()),
-    "SmallFaceDetection": lambda: _mirrored([*_scenes(), *map(_picture, STORE)]),
+    "FaceDetection": lambda: _varied(_scenes()),
+    "SmallFaceDetection": lambda: _varied([*_scenes(), *map(_picture, STORE)]),
     "FaceLandmarks": _faces,
-    "FaceParsing": lambda: _mirrored(_heads()),
-    "PoseEstimation": lambda: _mirrored(_people()),
+    "FaceParsing": lambda: _varied(_heads()),
+    "PoseEstimation": lambda: _varied(_people()),
     "HumanParsing": lambda: [
         ParsingInput(image=_picture(f"persons/{name}.jpg"), keypoints=_keypoints(name)) for name in STANDING
     ],
-    "Matting": lambda: _mirrored(_people()),
+    "Matting": lambda: _varied(_people()),
 }
