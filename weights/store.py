@@ -117,12 +117,11 @@ def convert(of: WeightEntry) -> None:
     """Convert an entry that has a converter, also where that was done before."""
     if of.converter is None:
         raise NotFound(f"Expected an entry with a converter; got {of.id!r}, which is opened as published.")
-    files = path(of.id)
     with _lock():
         for part in of.parts or ("",):
             onnx = onnx_path(of, part)
             staged, noted = onnx.with_name(f".{onnx.name}.part"), onnx.with_name(f".{onnx.name}.sha256.part")
-            load_converter(of.converter)(_of_part(of, part, files), staged)
+            load_converter(of.converter)(_of_part(of, part, path(of.id)), staged)
             noted.write_text(f"{_sha256(staged)}\n")
             _commit(noted, _sidecar(onnx))
             _commit(staged, onnx)
@@ -143,8 +142,7 @@ def verify(ids: Iterable[str] = ()) -> list[str]:
             continue
         expected = {files_folder(of) / name: file.sha256 for name, file in of.files.items()}
         for onnx in _converted(of):
-            sidecar = _sidecar(onnx)
-            expected[onnx] = sidecar.read_text().strip() if sidecar.exists() else "unknown"
+            expected[onnx] = sidecar.read_text().strip() if (sidecar := _sidecar(onnx)).exists() else "unknown"
         for place, sha256 in expected.items():
             if not place.exists():
                 problems.append(f"{of.id}: {place.name} is absent")
