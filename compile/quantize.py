@@ -57,7 +57,11 @@ class Quantizer:
         self._prepared, self._scales = folder / "prepared.onnx", folder / "scales.json"
         # Without the symbolic inference, which needs sympy: sizes that are free may stay so.
         quant_pre_process(str(graph), str(self._prepared), skip_symbolic_shape=True)
-        self.work = _multiplications(onnx.load(self._prepared), self._cases[0])
+        model = onnx.load(self._prepared)
+        for at, node in enumerate(model.graph.node):  # layers are chosen by name, and some exporters give none
+            node.name = f"{at}_{node.op_type}"
+        onnx.save(model, self._prepared)
+        self.work = _multiplications(model, self._cases[0])
 
     def write(self, layers: Iterable[str], to: Path) -> Path:
         """The graph with these layers in int8."""
