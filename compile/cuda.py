@@ -77,6 +77,12 @@ class TorchEngine:
         del self._net
 
 
+def on_cpu(spec: EngineSpec, module: torch.nn.Module, precision: Precision) -> TorchEngine:
+    """An engine to measure or to test with: the same rules and no graphs. module: as for `prepared`"""
+    cpu = torch.device("cpu")
+    return TorchEngine(spec, prepared(module, precision, cpu), device=cpu, captured=False)
+
+
 class Captured:
     """A module's work on inputs of these very shapes, recorded once, with the tensors that it reads and writes.
 

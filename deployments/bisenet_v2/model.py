@@ -34,6 +34,7 @@ class BiSeNetV2(FaceParsing):
             "main": EngineSpec(
                 weights="bisenet_v2",
                 precision="bfloat16",
+                gpu_precision="float16",
                 max_batch=8,
                 inputs=(TensorSpec(name="image", shape=("N", 3, "H", "W"), range="[-1, 1]", meaning="RGB"),),
                 outputs=(

@@ -35,6 +35,7 @@ class BlazeFace(FaceDetection):
         engines={
             "main": EngineSpec(
                 weights="blazeface",
+                gpu_precision="float16",
                 max_batch=16,
                 inputs=(TensorSpec(name="input", shape=("N", SIDE, SIDE, 3), range="[-1, 1]", meaning="RGB"),),
                 outputs=(

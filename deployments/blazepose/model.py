@@ -32,6 +32,7 @@ class BlazePose(PoseEstimation):
         engines={
             "detector": EngineSpec(
                 weights="blazepose_detector",
+                gpu_precision="float16",
                 max_batch=16,
                 inputs=(
                     TensorSpec(
@@ -53,6 +54,7 @@ class BlazePose(PoseEstimation):
             ),
             "landmark": EngineSpec(
                 weights="blazepose_landmark",
+                gpu_precision="float16",
                 inputs=(TensorSpec(name="input_1", shape=("N", SIDE, SIDE, 3), range="[0, 1]", meaning="RGB"),),
                 outputs=(
                     TensorSpec(

@@ -37,6 +37,7 @@ class DlibResNet(IdentityEmbedding):
         engines={
             "main": EngineSpec(
                 weights="dlib_resnet",
+                gpu_precision="float16",
                 max_batch=16,
                 inputs=(
                     TensorSpec(

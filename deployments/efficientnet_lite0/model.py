@@ -36,6 +36,7 @@ class EfficientNetLite0(FashionEmbedding):
         engines={
             "main": EngineSpec(
                 weights="efficientnet_lite0",
+                gpu_precision="float16",
                 max_batch=64,
                 inputs=(TensorSpec(name="image", shape=("N", 3, SIDE, SIDE), range="about [-1, 1]", meaning="RGB"),),
                 outputs=(

@@ -30,6 +30,7 @@ class LatentEncoder(LatentEncoding):
         engines={
             "main": EngineSpec(
                 weights="latent_encoder",
+                gpu_precision="float16",
                 max_batch=16,
                 inputs=(TensorSpec(name="face", shape=("N", 3, SIDE, SIDE), range="about [-1, 1]", meaning="RGB"),),
                 outputs=(

@@ -38,6 +38,7 @@ class MobileStyleGAN(FaceGeneration):
             "mapping": EngineSpec(
                 weights="mobile_stylegan",
                 part="mapping",
+                gpu_precision="float16",
                 inputs=(TensorSpec(name="var", shape=("N", LATENT), range="normal", meaning="z"),),
                 outputs=(TensorSpec(name="style", shape=("N", LATENT), range="about [-1, 1]", meaning="w"),),
             ),
@@ -45,6 +46,7 @@ class MobileStyleGAN(FaceGeneration):
                 weights="mobile_stylegan",
                 part="synthesis",
                 precision="bfloat16",
+                gpu_precision="float16",
                 max_batch=4,
                 inputs=(TensorSpec(name="style", shape=("N", LATENT), range="about [-1, 1]", meaning="w"),),
                 outputs=(

@@ -28,12 +28,13 @@ class Pix2PixGarment(SketchToGarment):
         engines={
             "main": EngineSpec(
                 weights="sketch_to_garment",
+                gpu_precision="float16",
                 max_batch=16,
                 inputs=(
                     TensorSpec(
                         name="sketch",
                         shape=("N", PLANES, SIZE, SIZE),
-                        range="edges, hint mask, kinds: 0 or 1; hint RGB: [-1, 1]",
+                        range="edges, hint mask, kinds: [0, 1]; hint RGB: [-1, 1]",
                         meaning="edges, hint R, G, B, hint mask, then one plane of ones among the kinds",
                     ),
                 ),

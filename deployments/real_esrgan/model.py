@@ -39,6 +39,7 @@ class RealESRGAN(FaceRestoration):
             "main": EngineSpec(
                 weights="real_esrgan",
                 precision="bfloat16",
+                gpu_precision="float16",
                 max_batch=4,
                 inputs=(TensorSpec(name="image", shape=("N", 3, "H", "W"), range="[0, 1]", meaning="RGB"),),
                 outputs=(

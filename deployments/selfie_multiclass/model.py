@@ -56,6 +56,7 @@ class SelfieMulticlass(HumanParsing):
         engines={
             "main": EngineSpec(
                 weights="selfie_multiclass",
+                gpu_precision="float16",
                 inputs=(TensorSpec(name="input_29", shape=("N", SIDE, SIDE, 3), range="[0, 1]", meaning="RGB"),),
                 outputs=(
                     TensorSpec(

@@ -40,6 +40,7 @@ class U2Net(Matting):
             "main": EngineSpec(
                 weights="u2net",
                 precision="bfloat16",
+                gpu_precision="float16",
                 max_batch=8,
                 inputs=(
                     TensorSpec(

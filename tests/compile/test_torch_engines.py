@@ -1,5 +1,6 @@
 """Engines that run on torch, on the CPU: they give what ONNX Runtime gives, and what the published networks give."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from reduced import REDUCED, small_part, small_spec
 
 from compile.backend import backend
-from compile.engine import Case
+from compile.engine import Engine
 from compile.feeds import random_feeds
 from compile.gate import checks, relative_error
 from compile.source import graph_file
@@ -26,15 +27,14 @@ DEFAULT = [
 SMALL = [pytest.param(model, name, id=engine_name(model, name)) for model, of in REDUCED.items() for name in of]
 ROUNDING: dict[Precision, float] = {"float16": 0.02, "bfloat16": 0.12}
 """Mean error over the standard deviation, of untrained networks on noise."""
+BFLOAT16 = ("gpen", "copart", "hrviton_gen", "fashion_clip")
+"""Of each kind of network one: the rules are the same in both."""
 
 
-def engine(spec: EngineSpec, module: Any, precision: Precision) -> Any:
-    import torch
+def engine(spec: EngineSpec, module: Any, precision: Precision) -> Engine:
+    from compile.cuda import on_cpu
 
-    from compile.cuda import TorchEngine, prepared
-
-    cpu = torch.device("cpu")
-    return TorchEngine(spec, prepared(module, precision, cpu), device=cpu, captured=False)
+    return on_cpu(spec, module, precision)
 
 
 def test_without_a_gpu_the_targets_refuse() -> None:
@@ -91,13 +91,11 @@ def test_a_graph_in_torch_gives_what_onnx_runtime_gives(model: str, name: str) -
 
     spec = spec_of(model, name)
     opened = engine(spec, graph_module(spec, graph_file(spec)), "float32")
-    golden: list[Case] = [case for case in cases(model)[name] if case.name != "noise"]
-    assert golden
-    for case in golden:
-        found = opened(case.feeds)
-        for tensor in spec.outputs:
-            expected = case.expected[tensor.name]
-            assert np.abs(found[tensor.name] - expected).max() <= 1e-4 * np.abs(expected).max(), tensor.name
+    golden = next(case for case in cases(model)[name] if case.name != "noise")
+    found = opened(golden.feeds)
+    for tensor in spec.outputs:
+        expected = golden.expected[tensor.name]
+        assert np.abs(found[tensor.name] - expected).max() <= 1e-4 * np.abs(expected).max(), tensor.name
 
 
 @pytest.mark.weights
@@ -117,7 +115,20 @@ def test_published_networks_round_and_no_more(model: str, name: str) -> None:
     feeds = random_feeds(spec, batch=3)
     expected = engine(spec, small_part(model, name, served), "float32")(feeds)
     for precision, limit in ROUNDING.items():
-        found = engine(spec, small_part(model, name, served), precision)(feeds)
-        for tensor in spec.outputs:
-            apart = relative_error(found[tensor.name], expected[tensor.name])
-            assert apart <= limit, (precision, tensor.name, apart)
+        if precision == "float16" or model in BFLOAT16:
+            found = engine(spec, small_part(model, name, served), precision)(feeds)
+            for tensor in spec.outputs:
+                apart = relative_error(found[tensor.name], expected[tensor.name])
+                assert apart <= limit, (precision, tensor.name, apart)
+
+
+def test_specs_hold_the_precision_that_was_measured() -> None:
+    from deployments.gpu_precision import FIGURES
+
+    figures = json.loads(FIGURES.read_text())
+    served = {
+        engine_name(model, name): spec.gpu_precision
+        for model in dict.fromkeys(EDITIONS["default"].values())
+        for name, spec in model_class(model).spec.engines.items()
+    }
+    assert served == {name: row["chosen"] for name, row in figures.items()}
