@@ -37,6 +37,7 @@ def open_engine(
     cases: Callable[[], Sequence[Case]],
     calibration: Callable[[], Sequence[Case]],
     *,
+    judges: str,
     target: Target,
     precision: Precision,
 ) -> Engine:
@@ -44,6 +45,7 @@ def open_engine(
 
     name:        "model" or "model.engine", for the report
     cases:       what it is judged by; asked for only when it is built
+    judges:      which cases those are: engines that passed others are judged anew
     calibration: other real inputs, which int8 is fitted to; asked for only when that is built
     raises:      EngineRefused, and InvalidOption for a precision that the target does not have
     """
@@ -53,7 +55,7 @@ def open_engine(
     runtime = dict(of.runtime(precision))
     if precision == "int8":
         runtime["quantized"] = f"{QUANTIZED} with onnxruntime {version('onnxruntime')}"
-    key = engine_key(spec, target=target, precision=precision, runtime=runtime)
+    key = engine_key(spec, judges=judges, target=target, precision=precision, runtime=runtime)
 
     def load(blob: bytes) -> Engine:
         return of.load(spec, source, blob, precision)

@@ -53,7 +53,9 @@ class Built:
     report: bytes
 
 
-def engine_key(spec: EngineSpec, *, target: Target, precision: Precision, runtime: Mapping[str, str]) -> str:
+def engine_key(
+    spec: EngineSpec, *, judges: str, target: Target, precision: Precision, runtime: Mapping[str, str]
+) -> str:
     """sha256 (hex) of all that shapes an engine.
 
     The graph is told by what it is made from: files and converter with its version, or checkpoint, network and the
@@ -66,7 +68,7 @@ def engine_key(spec: EngineSpec, *, target: Target, precision: Precision, runtim
     parts = {
         "graph": [GRAPH_VERSION, of.network, digest(of)],
         "spec": shape,
-        "gate": [[kind, metric.name, metric.limit] for kind, metric in [*METRICS.items(), ("noise", NOISE)]],
+        "gate": [judges, [[kind, metric.name, metric.limit] for kind, metric in [*METRICS.items(), ("noise", NOISE)]]],
         "target": target,
         "precision": precision,
         "runtime": dict(runtime),

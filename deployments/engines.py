@@ -11,7 +11,7 @@ from compile.openvino import has_matrix_units
 from compile.source import graph_file
 from deployments import engine_name, model_class
 from deployments.calibration import calibration_inputs
-from deployments.golden import golden_inputs
+from deployments.golden import golden_digest, golden_inputs
 from modiste.settings import settings
 from modiste.spec import EngineSpec, ModelSpec, Precision, Target
 from weights.manifest import entry
@@ -21,10 +21,13 @@ def open_engines(model_id: str) -> dict[str, Engine]:
     """All engines of a model under the current settings, by their names in its spec."""
     of = model_class(model_id).spec
     target = target_of(of)
-    return {
-        name: open_engine_of(model_id, name, target=target, precision=served_precision(spec, target))
-        for name, spec in of.engines.items()
-    }
+    try:
+        return {
+            name: open_engine_of(model_id, name, target=target, precision=served_precision(spec, target))
+            for name, spec in of.engines.items()
+        }
+    finally:
+        cases.cache_clear()  # a replica lives long; its engines are judged once
 
 
 def open_engine_of(model_id: str, name: str, *, target: Target, precision: Precision) -> Engine:
@@ -36,6 +39,7 @@ def open_engine_of(model_id: str, name: str, *, target: Target, precision: Preci
         source(spec),
         lambda: cases(model_id)[name],
         lambda: calibration_cases(model_id)[name],
+        judges=golden_digest(),
         target=target,
         precision=precision,
     )

@@ -3,7 +3,10 @@
 Where looking is cheap there are several pictures that differ, as one decides little.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +52,14 @@ def golden_inputs(role: str) -> list[Any]:
     raises: KeyError for a role without golden inputs
     """
     return GOLDEN[role]()
+
+
+@cache
+def golden_digest() -> str:
+    """sha256 (hex) of all that golden inputs are made from, the pictures themselves left out: those never change."""
+    here = Path(__file__)
+    made_from = (here, here.with_name("golden_pictures.py"), here.with_name("golden.npz"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()
 
 
 def _aligned(who: str) -> RGBImage:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from os import cpu_count, getloadavg
 from pathlib import Path
@@ -102,20 +103,20 @@ def rows(folders: Sequence[Path], only: str | None, limits: Limits, done: Sequen
             yield {**about, **_apart(_whole, replace(kit, golden={}), references[kit.name], identifier, limits)}
 
 
-def _apart(work: Callable[..., Row], kit: Kit, *more: Any) -> Row:
+def _apart(work: Callable[..., Row], *given: Any) -> Row:
     """In a process of its own. load: of the machine before it, runnable processes over a minute"""
     load = {"load": round(getloadavg()[0], 1)}
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
-            return load | pool.submit(_told, work, kit, *more).result()
+            return load | pool.submit(_told, work, *given).result()
         except BrokenProcessPool:
             return load | {"missed": "the process died, perhaps for want of memory"}
 
 
-def _told(work: Callable[..., Row], *more: Any) -> Row:
+def _told(work: Callable[..., Row], *given: Any) -> Row:
     try:
         with torch.inference_mode():
-            return work(*more)
+            return work(*given)
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, AssertionError) as error:
         return {"missed": f"{type(error).__name__}: {str(error)[:300]}"}
 
@@ -134,7 +135,7 @@ def _engine(of: FullSize, limits: Limits) -> Row:
             if precision == "float32":
                 furthest = _worst(expected, outputs)
             errors[precision] = max(relative_error(outputs[name], one) for name, one in expected.items())
-            times[precision] = _medians(lambda engine=engine: engine(feeds), limits.repeats)
+            times[precision] = _medians(partial(engine, feeds), limits.repeats)
             engine.close()
     missed = []
     if not furthest <= APART:

@@ -148,15 +148,22 @@ RUNTIME = {"tensorrt": "11.1", "gpu": "H200", "sm": "90"}
 
 
 def test_a_key_tells_all_that_shapes_an_engine() -> None:
-    key = engine_key(SPEC, target="tensorrt", precision="float16", runtime=RUNTIME)
+    key = engine_key(SPEC, judges="these", target="tensorrt", precision="float16", runtime=RUNTIME)
     others = [
-        engine_key(replace(SPEC, weights="blazeface"), target="tensorrt", precision="float16", runtime=RUNTIME),
-        engine_key(replace(SPEC, max_batch=8), target="tensorrt", precision="float16", runtime=RUNTIME),
-        engine_key(replace(SPEC, tolerance=0.01), target="tensorrt", precision="float16", runtime=RUNTIME),
-        engine_key(SPEC, target="cuda", precision="float16", runtime=RUNTIME),
-        engine_key(SPEC, target="tensorrt", precision="float32", runtime=RUNTIME),
-        engine_key(SPEC, target="tensorrt", precision="float16", runtime={**RUNTIME, "tensorrt": "11.2"}),
-        engine_key(SPEC, target="tensorrt", precision="float16", runtime={**RUNTIME, "sm": "89"}),
+        engine_key(
+            replace(SPEC, weights="blazeface"), judges="these", target="tensorrt", precision="float16", runtime=RUNTIME
+        ),
+        engine_key(replace(SPEC, max_batch=8), judges="these", target="tensorrt", precision="float16", runtime=RUNTIME),
+        engine_key(
+            replace(SPEC, tolerance=0.01), judges="these", target="tensorrt", precision="float16", runtime=RUNTIME
+        ),
+        engine_key(SPEC, judges="others", target="tensorrt", precision="float16", runtime=RUNTIME),
+        engine_key(SPEC, judges="these", target="cuda", precision="float16", runtime=RUNTIME),
+        engine_key(SPEC, judges="these", target="tensorrt", precision="float32", runtime=RUNTIME),
+        engine_key(
+            SPEC, judges="these", target="tensorrt", precision="float16", runtime={**RUNTIME, "tensorrt": "11.2"}
+        ),
+        engine_key(SPEC, judges="these", target="tensorrt", precision="float16", runtime={**RUNTIME, "sm": "89"}),
     ]
     assert len({key, *others}) == 1 + len(others)
 
@@ -165,7 +172,7 @@ def test_a_key_tells_how_the_graph_was_made(monkeypatch: pytest.MonkeyPatch) -> 
     """Of a converted file by its converter's version, of an exported network by that of the export."""
 
     def key() -> str:
-        return engine_key(SPEC, target="openvino", precision="float32", runtime={})
+        return engine_key(SPEC, judges="these", target="openvino", precision="float32", runtime={})
 
     keys = {key()}
     converter = entry(SPEC.weights).converter
@@ -187,7 +194,7 @@ def test_a_report_of_another_version_is_passed_over(engines: Path) -> None:
 def test_a_key_does_not_tell_which_precision_the_model_asks_for() -> None:
     """The same engine, whether it is built as the default or by an option."""
     keys = {
-        engine_key(spec, target="openvino", precision="bfloat16", runtime={})
+        engine_key(spec, judges="these", target="openvino", precision="bfloat16", runtime={})
         for spec in (SPEC, replace(SPEC, precision="bfloat16", gpu_precision="float16"))
     }
     assert len(keys) == 1
