@@ -50,7 +50,7 @@ class BiSeNetV2(FaceParsing):
                 buckets=({"H": (MULTIPLE, SIDE), "W": (MULTIPLE, SIDE)},),
             )
         },
-        resources=Resources(gpu_memory_mb=1400, cpus=1.0, min_replicas=1),
+        resources=Resources(gpu_memory_mb=1300, cpus=1.0, min_replicas=1),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

@@ -67,7 +67,7 @@ class BlazePose(PoseEstimation):
                 ),
             ),
         },
-        resources=Resources(gpu_memory_mb=700, cpus=1.0),
+        resources=Resources(gpu_memory_mb=600, cpus=1.0),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:

@@ -46,7 +46,7 @@ class EfficientNetLite0(FashionEmbedding):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=1300, cpus=0.5),
+        resources=Resources(gpu_memory_mb=900, cpus=0.5),
     )
 
     def preprocess(self, x: Article) -> Tensors:

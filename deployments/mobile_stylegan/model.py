@@ -54,7 +54,7 @@ class MobileStyleGAN(FaceGeneration):
                 ),
             ),
         },
-        resources=Resources(gpu_memory_mb=1300, cpus=1.0, min_replicas=1, max_replicas=2),
+        resources=Resources(gpu_memory_mb=1000, cpus=1.0, min_replicas=1, max_replicas=2),
     )
 
     def preprocess(self, x: FaceSeed) -> Tensors:

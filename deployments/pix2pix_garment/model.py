@@ -45,7 +45,7 @@ class Pix2PixGarment(SketchToGarment):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=700, cpus=0.5),
+        resources=Resources(gpu_memory_mb=600, cpus=0.5),
     )
 
     def preprocess(self, x: Sketch) -> Tensors:

@@ -51,7 +51,7 @@ class RealESRGAN(FaceRestoration):
                 buckets=({"H": (1, TILE), "W": (1, TILE)},),
             )
         },
-        resources=Resources(gpu_memory_mb=1200, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=900, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: RestorationInput) -> Tensors:

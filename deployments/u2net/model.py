@@ -57,7 +57,7 @@ class U2Net(Matting):
                 ),
             )
         },
-        resources=Resources(gpu_memory_mb=1900, cpus=1.0, max_replicas=2),
+        resources=Resources(gpu_memory_mb=1300, cpus=1.0, max_replicas=2),
     )
 
     def preprocess(self, x: RGBImage) -> Tensors:
