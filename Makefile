@@ -49,6 +49,9 @@ bench: $(VENV)/dev ## server, overhead and video figures into loadtests/results/
 bench-engines: $(VENV)/dev $(TORCH)/ready ## every network on this CPU: eager, float32, bfloat16 (half an hour; goes on where it stopped)
 	$(BIN)/python -m weights fetch
 	-$(TORCH)/bin/python -m deployments speed tests/kits
+	$(BIN)/python -m compile build
+	-$(BIN)/python -m compile build --precision bfloat16
+	$(BIN)/python -m compile report --json > loadtests/results/engines.json
 	$(BIN)/python -m loadtests page
 
 bench-gpu: ## every network and the flows on this machine's GPU; GPU_PYTHON has torch for CUDA, and TensorRT where it can

@@ -48,11 +48,14 @@ def as_json(report: Report) -> bytes:
 
 
 def reports() -> list[Report]:
-    """All in this machine's cache, by engine; what is none, or of another version of Modiste, is logged."""
-    found = []
-    for path in folder().glob("*.json"):
+    """The newest of each engine, target, precision and device in this machine's cache; what is none, or of another
+    version of Modiste, is logged."""
+    found: dict[tuple[str, ...], Report] = {}
+    for path in sorted(folder().glob("*.json"), key=lambda path: path.stat().st_mtime):
         try:
-            found.append(_REPORT.validate_json(path.read_bytes()))
+            of = _REPORT.validate_json(path.read_bytes())
         except ValidationError as error:
             log.warning("engine_report_unreadable", path=str(path), reason=str(error))
-    return sorted(found, key=lambda report: (report.engine, report.target, report.precision))
+        else:
+            found[of.engine, of.target, of.precision, of.runtime.get("device", "")] = of
+    return [found[key] for key in sorted(found)]

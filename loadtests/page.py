@@ -21,6 +21,7 @@ def write_page() -> Path:
     content: dict[str, Any] = {
         **json.loads(serving.read_text()),
         "source": serving.name,
+        "gate": _judged(RESULTS / "engines.json"),
         "networks": by_kind(RESULTS / "networks.jsonl"),
         **(_of_gpu(gpu) if gpu else {"gpu": None}),
     }
@@ -28,6 +29,12 @@ def write_page() -> Path:
     written = ROOT / "docs" / "performance.md"
     written.write_text(templates.get_template("performance.md.j2").render(content) + "\n")
     return written
+
+
+def _judged(reports: Path) -> list[dict[str, Any]]:
+    """Each with the check that is nearest to its limit."""
+    found: list[dict[str, Any]] = json.loads(reports.read_text())
+    return [row | {"worst": max(row["checks"], key=lambda check: check["error"] / check["limit"])} for row in found]
 
 
 def newest(pattern: str) -> Path | None:
