@@ -58,7 +58,8 @@ def plan(
     flags = _flags(trt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", "STRONGLY_TYPED")
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, log)
-    parser.set_flag(trt.OnnxParserFlag.NATIVE_INSTANCENORM)
+    if hasattr(trt, "OnnxParserFlag"):  # 8.6.0 has none, and its own plugin for it
+        parser.set_flag(trt.OnnxParserFlag.NATIVE_INSTANCENORM)
     if not parser.parse_from_file(str(graph)):
         told = "; ".join(_told(parser.get_error(i)) for i in range(parser.num_errors))
         raise RuntimeError(f"TensorRT's parser refused {spec.weights} {spec.part}: {told}")
