@@ -114,16 +114,15 @@ def resize(
 ) -> Tensor:
     """Height and width, in the ways that torch knows, too, and from corner to corner in equal steps ("asymmetric")."""
     if sizes is not None:
-        size = [int(n) for n in sizes[2:]]
+        size = list(sizes[2:])
     else:
         assert scales is not None, "a resize has sizes or scales"
-        size = [int(n * s) for n, s in zip(x.shape[2:], scales[2:], strict=True)]
+        size = [n * int(s) if s == int(s) else int(n * s) for n, s in zip(x.shape[2:], scales[2:], strict=True)]
     how = (mode, coordinate_transformation_mode)
-    enlarges = all(new % old == 0 for new, old in zip(size, x.shape[2:], strict=True))
-    # By whole factors, every place is nearest to the same one whether counted from corners or centres.
     if how == ("nearest", "asymmetric") and nearest_mode == "floor":
         return F.interpolate(x, size, mode="nearest")
-    if how == ("nearest", "half_pixel") and enlarges:
+    # By whole factors, every place is nearest to the same one whether counted from corners or centres.
+    if how == ("nearest", "half_pixel") and all(new % old == 0 for new, old in zip(size, x.shape[2:], strict=True)):
         return F.interpolate(x, size, mode="nearest")
     if how in (("linear", "half_pixel"), ("linear", "pytorch_half_pixel")):
         return F.interpolate(x, size, mode="bilinear", align_corners=False)
