@@ -42,7 +42,8 @@ class TorchEngine:
     def __call__(self, feeds: Tensors) -> Tensors:
         """raises: GPUOutOfMemory, after which the engine holds no graphs"""
         batch, most = check_feeds(self.spec, feeds), self.spec.max_batch
-        fed = [torch.from_numpy(np.ascontiguousarray(feeds[tensor.name])) for tensor in self.spec.inputs]
+        # Arrays that came between processes are read-only, which torch warns of.
+        fed = [torch.from_numpy(np.require(feeds[tensor.name], requirements="CW")) for tensor in self.spec.inputs]
         try:
             with torch.inference_mode():
                 parts = [self._run([x[first : first + most] for x in fed]) for first in range(0, batch, most)]
@@ -80,7 +81,8 @@ class TorchEngine:
 def on_cpu(spec: EngineSpec, module: torch.nn.Module, precision: Precision) -> TorchEngine:
     """An engine to measure or to test with: the same rules and no graphs. module: as for `prepared`"""
     cpu = torch.device("cpu")
-    return TorchEngine(spec, prepared(module, precision, cpu), device=cpu, captured=False)
+    net = laid_out(prepared(module, precision, cpu), precision)
+    return TorchEngine(spec, net, device=cpu, captured=False)
 
 
 class Captured:
@@ -126,7 +128,7 @@ def _tuple(given: Any) -> tuple[torch.Tensor, ...]:
 
 
 def prepared(module: torch.nn.Module, precision: Precision, device: torch.device) -> torch.nn.Module:
-    """The module on a device, in a precision, with its planes where the kernels for that want them.
+    """The module on a device, in a precision.
 
     module: in evaluation mode; is changed
     raises: RuntimeError for a precision that torch does not run networks in
@@ -135,11 +137,17 @@ def prepared(module: torch.nn.Module, precision: Precision, device: torch.device
         return module.requires_grad_(False).to(device)
     if precision not in LOW:
         raise RuntimeError(f"expected torch to compute in float32, float16 or bfloat16, got {precision}")
-    low = LowPrecision(module.requires_grad_(False), LOW[precision]).to(device)
-    for x in (*low.parameters(), *low.buffers()):
-        if x.ndim == 4:  # what they make of other tensors has the same order
-            x.data = x.data.contiguous(memory_format=torch.channels_last)
-    return low
+    return LowPrecision(module.requires_grad_(False), LOW[precision]).to(device)
+
+
+def laid_out(net: torch.nn.Module, precision: Precision) -> torch.nn.Module:
+    """The net with its planes' channels last where the kernels for its precision want them; what it makes of other
+    tensors has the same order."""
+    if precision in LOW:
+        for x in (*net.parameters(), *net.buffers()):
+            if x.ndim == 4:
+                x.data = x.data.contiguous(memory_format=torch.channels_last)
+    return net
 
 
 def gpu() -> torch.device:
@@ -148,7 +156,9 @@ def gpu() -> torch.device:
     raises: RuntimeError where there is no GPU
     """
     if not torch.cuda.is_available():
-        raise RuntimeError(f"expected an NVIDIA GPU for target cuda, got none that torch {torch.__version__} can use")
+        raise RuntimeError(
+            f"expected an NVIDIA GPU for engines on torch, got none that torch {torch.__version__} can use"
+        )
     return torch.device("cuda")
 
 
@@ -175,7 +185,8 @@ def load(spec: EngineSpec, source: Source, blob: bytes, precision: Precision) ->
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    return TorchEngine(spec, prepared(source.module(), precision, device), device=device, captured=True)
+    net = laid_out(prepared(source.module(), precision, device), precision)
+    return TorchEngine(spec, net, device=device, captured=True)
 
 
 def used_mb() -> float:

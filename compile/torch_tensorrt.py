@@ -29,8 +29,7 @@ used_mb = cuda.used_mb
 
 
 def runtime(precision: Precision) -> Mapping[str, str]:
-    library = {name: version(name) for name in ("torch-tensorrt", "tensorrt")}
-    return {**cuda.runtime(precision), **library}
+    return {**cuda.runtime(precision), **{name: version(name) for name in ("torch-tensorrt", "tensorrt")}}
 
 
 def build(spec: EngineSpec, source: Source, precision: Precision, cases: Sequence[Case]) -> bytes:
@@ -38,20 +37,23 @@ def build(spec: EngineSpec, source: Source, precision: Precision, cases: Sequenc
     device = cuda.gpu()
     library = import_module("torch_tensorrt")
     program = exported(spec, cuda.prepared(source.module(), precision, device), device)
-    compiled = library.dynamo.compile(
-        program,
-        arg_inputs=examples(spec, device),
-        device=device,
-        require_full_compilation=True,
-        min_block_size=1,  # a network of fewer operators would be given back as it is
-        immutable_weights=True,
-        disable_tf32=True,
-        cache_built_engines=False,
-        reuse_cached_engines=False,
-    )
-    names = [name for name, _ in compiled.named_children()]
-    if len(names) != 1 or "_run_on_acc" not in names[0]:
-        raise RuntimeError(f"{spec.weights}: expected one TensorRT engine, got {names or 'the network as it was'}")
+    try:
+        compiled = library.dynamo.compile(
+            program,
+            arg_inputs=examples(spec, device),
+            device=device,
+            require_full_compilation=True,
+            min_block_size=1,  # a network of fewer operators would be given back as it is
+            immutable_weights=True,
+            disable_tf32=True,
+            cache_built_engines=False,
+            reuse_cached_engines=False,
+        )
+    except AssertionError as error:  # what the library raises where full compilation is required and impossible
+        raise RuntimeError(f"{spec.weights}: {error}") from error
+    parts = [name for name, _ in compiled.named_children() if "_run_on_" in name]
+    if len(parts) != 1 or "_run_on_acc" not in parts[0]:
+        raise RuntimeError(f"{spec.weights}: expected one TensorRT engine, got {parts or 'the network as it was'}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "engine.pt2"
         library.save(

@@ -15,7 +15,7 @@ from compile.gate import checks, relative_error
 from compile.source import graph_file
 from deployments import EDITIONS, engine_name, model_class
 from deployments.engines import cases, source
-from modiste.spec import EngineSpec, Precision
+from modiste.spec import EngineSpec, Precision, Target
 
 pytestmark = pytest.mark.torch
 
@@ -37,13 +37,14 @@ def engine(spec: EngineSpec, module: Any, precision: Precision) -> Engine:
     return on_cpu(spec, module, precision)
 
 
-def test_without_a_gpu_the_targets_refuse() -> None:
+@pytest.mark.parametrize("target", ["cuda", "torch-tensorrt"])
+def test_without_a_gpu_the_targets_refuse(target: Target) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(RuntimeError, match="expected an NVIDIA GPU for target cuda"):
-        backend("cuda").runtime("float16")
+    with pytest.raises(RuntimeError, match="expected an NVIDIA GPU"):
+        backend(target).runtime("float16")
 
 
 def test_a_precision_that_torch_does_not_run_is_refused() -> None:
@@ -129,12 +130,13 @@ def run_without_numbers(spec: EngineSpec, module: Any) -> None:
     it would in the capture of a CUDA graph."""
     import torch
 
-    from compile.cuda import prepared
+    from compile.cuda import laid_out, prepared
 
     meta = torch.device("meta")
     feeds = random_feeds(spec)
     with torch.inference_mode():
-        prepared(module, "float16", meta)(*(torch.from_numpy(feeds[x.name]).to(meta) for x in spec.inputs))
+        net = laid_out(prepared(module, "float16", meta), "float16")
+        net(*(torch.from_numpy(feeds[x.name]).to(meta) for x in spec.inputs))
 
 
 @pytest.mark.weights
