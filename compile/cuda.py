@@ -43,7 +43,7 @@ class TorchEngine:
         """raises: GPUOutOfMemory, after which the engine holds no graphs"""
         batch, most = check_feeds(self.spec, feeds), self.spec.max_batch
         # Arrays that came between processes are read-only, which torch warns of.
-        fed = [torch.from_numpy(np.require(feeds[tensor.name], requirements="CW")) for tensor in self.spec.inputs]
+        fed = [torch.from_numpy(np.require(feeds[tensor.name], requirements=("C", "W"))) for tensor in self.spec.inputs]
         try:
             with torch.inference_mode():
                 parts = [self._run([x[first : first + most] for x in fed]) for first in range(0, batch, most)]
