@@ -34,7 +34,7 @@ def build(
         of = model_class(model_id).spec
         for name, spec in of.engines.items():
             on = target or target_of(of)
-            served = precision or served_precision(spec, on)
+            served = precision or served_precision(model_id, spec, on)
             started = perf_counter()
             try:
                 open_engine_of(model_id, name, target=on, precision=served).close()

@@ -23,7 +23,7 @@ def open_engines(model_id: str) -> dict[str, Engine]:
     target = target_of(of)
     try:
         return {
-            name: open_engine_of(model_id, name, target=target, precision=served_precision(spec, target))
+            name: open_engine_of(model_id, name, target=target, precision=served_precision(model_id, spec, target))
             for name, spec in of.engines.items()
         }
     finally:
@@ -50,8 +50,11 @@ def target_of(of: ModelSpec) -> Target:
     return settings().target if of.resources.gpu_memory_mb else "openvino"
 
 
-def served_precision(spec: EngineSpec, target: Target) -> Precision:
-    """The lowest that the spec allows; on CPUs without matrix units bfloat16 takes longer than float32."""
+def served_precision(model_id: str, spec: EngineSpec, target: Target) -> Precision:
+    """What the settings ask for, else the lowest that the spec allows; on CPUs without matrix units bfloat16 takes
+    longer than float32."""
+    if model_id in settings().precisions:
+        return settings().precisions[model_id]
     if target != "openvino":
         return spec.gpu_precision
     return spec.precision if spec.precision != "bfloat16" or has_matrix_units() else "float32"

@@ -8,7 +8,7 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from modiste.spec import Target
+from modiste.spec import Precision, Target
 
 
 class Settings(BaseSettings):
@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     )
     engine_secret: SecretStr = Field(
         default=SecretStr(""), description="what engines are sealed with; the same on all machines that share a store"
+    )
+    precisions: dict[str, Precision] = Field(
+        default_factory=dict,
+        description='what single models compute in, where the parity gate lets them, as JSON {"model": "float16"}',
     )
     threads: int = Field(default=1, ge=1, description="CPU threads of one engine")
     gpu_memory_mb: int = Field(default=0, ge=0, description="memory of one GPU (2**20 bytes); 0: models run on the CPU")

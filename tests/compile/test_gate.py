@@ -7,9 +7,10 @@ import pytest
 
 from compile.engine import Case, Tensors
 from compile.gate import METRICS, EngineRefused, checks, require
-from deployments import engine_specs, model_class, models_in_use
+from deployments import engine_specs, model_class, models_in_use, open_model
 from deployments.engines import cases, open_engine_of
 from deployments.golden import GOLDEN
+from modiste.settings import settings
 from modiste.spec import EngineSpec, Kind, TensorSpec
 
 GENERATOR = np.random.default_rng(0)
@@ -87,3 +88,17 @@ def test_a_lower_precision_passes_on_any_cpu(name: str) -> None:
     judged_by = cases(model)[engine or "main"]
     assert len(judged_by) > 1
     require(checks(spec, opened, judged_by), name)
+
+
+@pytest.mark.weights
+def test_settings_choose_a_precision_and_the_gate_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODISTE_PRECISIONS", '{"dlib_resnet": "bfloat16", "centerface": "bfloat16"}')
+    settings.cache_clear()
+    try:
+        opened = open_model("dlib_resnet").engines["main"]
+        assert str(opened._compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'bfloat16'>"
+        with pytest.raises(EngineRefused, match=r"centerface as openvino in bfloat16: .* on golden"):
+            open_model("centerface")
+    finally:
+        monkeypatch.delenv("MODISTE_PRECISIONS")
+        settings.cache_clear()
