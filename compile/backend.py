@@ -23,10 +23,12 @@ class Source:
 
     graph:  the ONNX file
     module: the torch module in evaluation mode, on the CPU, that takes and returns the spec's tensors in their order
+    threads: of the CPU, for engines that run on it
     """
 
     graph: Callable[[], Path]
     module: Callable[[], Any]
+    threads: int = 1
 
 
 class Backend(Protocol):

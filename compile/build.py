@@ -53,6 +53,8 @@ def open_engine(
         raise InvalidOption(f"Expected int8 with one of {', '.join(INT8_TARGETS)}; got {target}.")
     of = backend(target)
     runtime = dict(of.runtime(precision))
+    if not of.BATCHED:
+        runtime["threads"] = str(source.threads)
     if precision == "int8":
         runtime["quantized"] = f"{QUANTIZED} with onnxruntime {version('onnxruntime')}"
     key = engine_key(spec, judges=judges, target=target, precision=precision, runtime=runtime)

@@ -17,7 +17,6 @@ import openvino as ov
 
 from compile.backend import Source
 from compile.engine import Case, Tensors, check_feeds
-from modiste.settings import settings
 from modiste.spec import EngineSpec, Precision
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
@@ -71,22 +70,23 @@ def compile_options(precision: Precision, threads: int) -> dict[str, Any]:
 
 
 def runtime(precision: Precision) -> Mapping[str, str]:
+    """But for the threads, which are a model's own."""
     return {
         "openvino": ov.get_version(),
         "device": ov.Core().get_property("CPU", "FULL_DEVICE_NAME"),
-        "options": json.dumps(compile_options(precision, settings().threads), sort_keys=True),
+        "options": json.dumps(compile_options(precision, 1), sort_keys=True),
     }
 
 
 def build(spec: EngineSpec, source: Source, precision: Precision, cases: Sequence[Case]) -> bytes:
-    options = compile_options(precision, settings().threads)
+    options = compile_options(precision, source.threads)
     graph = read_graph(ov.Core(), spec, source.graph())
     exported: io.BytesIO = ov.Core().compile_model(graph, "CPU", options).export_model()
     return exported.getvalue()
 
 
 def load(spec: EngineSpec, source: Source, blob: bytes, precision: Precision) -> OpenVINOEngine:
-    options = compile_options(precision, settings().threads)
+    options = compile_options(precision, source.threads)
     return OpenVINOEngine(spec, ov.Core().import_model(io.BytesIO(blob), "CPU", options))
 
 

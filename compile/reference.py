@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from compile.backend import Source
 from compile.engine import Case, Tensors, check_feeds
 from compile.feeds import random_feeds
-from modiste.settings import settings
 from modiste.spec import EngineSpec
 
 
@@ -16,7 +15,7 @@ class ReferenceEngine:
 
     def __init__(self, spec: EngineSpec, source: Source) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = settings().threads
+        options.intra_op_num_threads = source.threads
         options.log_severity_level = 3
         self.spec = spec
         self.cases: list[Case] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 from deployments.base import Model
 from modiste.settings import settings
-from modiste.spec import EngineSpec
+from modiste.spec import EngineSpec, Resources
 
 MODELS: Mapping[str, str] = {
     "blazeface": "deployments.blazeface.model:BlazeFace",
@@ -165,6 +165,11 @@ def engine_specs() -> dict[str, EngineSpec]:
         for name, spec in model_class(model_id).spec.engines.items():
             specs[engine_name(model_id, name)] = spec
     return specs
+
+
+def threads_of(resources: Resources) -> int:
+    """CPU threads of one engine, and of what surrounds it."""
+    return settings().threads or max(1, round(resources.cpus))
 
 
 def open_model(model_id: str) -> Model[Any, Any]:

@@ -9,7 +9,7 @@ from compile.build import open_engine
 from compile.engine import Case, Engine
 from compile.openvino import has_matrix_units
 from compile.source import graph_file
-from deployments import engine_name, model_class
+from deployments import engine_name, model_class, threads_of
 from deployments.calibration import calibration_inputs
 from deployments.golden import golden_digest, golden_inputs
 from modiste.settings import settings
@@ -32,11 +32,12 @@ def open_engines(model_id: str) -> dict[str, Engine]:
 
 def open_engine_of(model_id: str, name: str, *, target: Target, precision: Precision) -> Engine:
     """raises: EngineRefused where it had to be built and is too far from float32"""
-    spec = model_class(model_id).spec.engines[name]
+    of = model_class(model_id).spec
+    spec = of.engines[name]
     return open_engine(
         engine_name(model_id, name),
         spec,
-        source(spec),
+        source(spec, threads_of(of.resources)),
         lambda: cases(model_id)[name],
         lambda: calibration_cases(model_id)[name],
         judges=golden_digest(),
@@ -60,8 +61,8 @@ def served_precision(model_id: str, spec: EngineSpec, target: Target) -> Precisi
     return spec.precision if spec.precision != "bfloat16" or has_matrix_units() else "float32"
 
 
-def source(spec: EngineSpec) -> Source:
-    return Source(graph=lambda: graph_file(spec), module=lambda: _module(spec))
+def source(spec: EngineSpec, threads: int = 1) -> Source:
+    return Source(graph=lambda: graph_file(spec), module=lambda: _module(spec), threads=threads)
 
 
 def _module(spec: EngineSpec) -> Any:

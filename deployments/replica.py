@@ -10,10 +10,9 @@ from typing import Any
 import cv2
 
 from compile.engine import GPUOutOfMemory
-from deployments import gpu_device, model_class, open_model
+from deployments import gpu_device, model_class, open_model, threads_of
 from deployments.placement import gpu_share
 from modiste.errors import ModisteError, OutOfMemory
-from modiste.settings import settings
 from modiste.telemetry import log
 
 STUCK_AFTER_S = 600.0
@@ -34,7 +33,7 @@ class Replica:
 
     def __init__(self, model_id: str) -> None:
         # Serve constructs replicas on a thread of their own: opening may take its time.
-        cv2.setNumThreads(settings().threads)
+        cv2.setNumThreads(threads_of(model_class(model_id).spec.resources))
         resources = model_class(model_id).spec.resources
         if gpu_share(resources):
             gpu_device.require_free(resources.gpu_memory_mb)

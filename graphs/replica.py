@@ -44,7 +44,7 @@ class GraphReplica:
     """
 
     def __init__(self, name: str, models: Mapping[str, DeploymentHandle[Any]]) -> None:
-        cv2.setNumThreads(settings().threads)
+        cv2.setNumThreads(settings().threads or 1)
         self._name = name
         self._calls = {role: HandleCall(handle) for role, handle in models.items()}
         self._graph = graph_class(name)(self._calls)

@@ -40,7 +40,9 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='what single models compute in, where the parity gate lets them, as JSON {"model": "float16"}',
     )
-    threads: int = Field(default=1, ge=1, description="CPU threads of one engine")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of one engine; unset: as many as its model declares cores"
+    )
     gpu_memory_mb: int = Field(default=0, ge=0, description="memory of one GPU (2**20 bytes); 0: models run on the CPU")
     gpu_reserve_mb: int = Field(
         default=1024, ge=0, description="of each GPU, left free: the driver's own, and what fragmentation costs"
