@@ -33,8 +33,9 @@ def test_every_network_is_accepted(model: str, name: str, tmp_path: Path) -> Non
     spec = model_class(model).spec.engines[name]
     small, graph = small_spec(model, name, spec), tmp_path / "model.onnx"
     export(small_part(model, name, spec), small.inputs, small.outputs, graph, small.sizes)
+    # float32 is the same graph without the casts; the default edition's tests build both.
     precisions: tuple[Precision, ...] = ("float16", spec.gpu_precision)
-    for precision in dict.fromkeys(precisions):
+    for precision in dict.fromkeys(p for p in precisions if p != "float32"):
         if (model, name, precision) in REFUSED:
             with pytest.raises(RuntimeError):
                 build_ahead(small, graph, precision)
