@@ -1,0 +1,67 @@
+"""`python cluster_server.py NODES FOLDER`: the application on a Ray cluster of so many raylets on this machine.
+
+The first node is the head, which the controller and the proxy live on; the others are workers that may be killed.
+FOLDER is Ray's own; sockets lie in it, and their paths may not be long. Runs until SIGTERM.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import faults
+
+from deployments.environment import prepare
+
+CPUS = 4
+STORE_BYTES = 400_000_000
+
+
+def main() -> None:
+    nodes, folder = int(sys.argv[1]), sys.argv[2]
+    prepare()
+    faults.install()
+
+    import ray
+    from ray import serve
+    from ray.cluster_utils import Cluster
+    from ray.serve.config import HTTPOptions
+    from ray.serve.schema import LoggingConfig
+
+    from api.app import INLINE_BYTES, deploy
+    from modiste.settings import settings
+
+    shape = {"num_cpus": CPUS, "num_gpus": 0, "object_store_memory": STORE_BYTES}
+    system = {"max_direct_call_object_size": INLINE_BYTES, "task_rpc_inlined_bytes_limit": 4 * INLINE_BYTES}
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={**shape, "temp_dir": folder, "include_dashboard": False, "_system_config": system},
+    )
+    for _ in range(nodes - 1):
+        cluster.add_node(**shape)
+    here = Path(faults.__file__).parent
+    ray.init(
+        address=cluster.address,
+        log_to_driver=True,
+        runtime_env={
+            "worker_process_setup_hook": "faults.install",
+            "env_vars": {"PYTHONPATH": os.pathsep.join(map(str, (here, here.parent / "tiny", Path.cwd())))},
+        },
+    )
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options=HTTPOptions(host=settings().host, port=settings().port),
+        logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+    )
+    deploy()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        signal.pause()
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
