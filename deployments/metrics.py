@@ -1,0 +1,34 @@
+"""The table of metrics as Ray's metrics: each node's agent collects them from its processes, Prometheus from there."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from ray.util import metrics as ray_metrics
+
+from modiste.metrics import Metric, export_to
+
+
+def export() -> None:
+    """What this process records is exported by the Ray that it belongs to."""
+    export_to(_record)
+
+
+def _record(metric: Metric, value: float, labels: Mapping[str, str]) -> None:
+    instrument = _instrument(metric)
+    match instrument:
+        case ray_metrics.Histogram():
+            instrument.observe(value, dict(labels))
+        case ray_metrics.Counter():
+            instrument.inc(value, dict(labels))
+        case _:
+            instrument.set(value, dict(labels))
+
+
+@cache
+def _instrument(metric: Metric) -> ray_metrics.Counter | ray_metrics.Gauge | ray_metrics.Histogram:
+    if metric.kind == "histogram":
+        return ray_metrics.Histogram(
+            metric.name, description=metric.help, boundaries=list(metric.buckets), tag_keys=metric.labels
+        )
+    kind = ray_metrics.Counter if metric.kind == "counter" else ray_metrics.Gauge
+    return kind(metric.name, description=metric.help, tag_keys=metric.labels)
