@@ -8,11 +8,13 @@ TORCH := .venv-torch
 TORCH_PINS = $(shell sed -nE 's/^ *"(torch(vision)?==[0-9.]+)".*/\1/p' pyproject.toml)
 COMPILE := .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+PROMETHEUS := 2.42.0+ds-5+deb12u1
+PROMETHEUS_SHA256 := 81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1a5f55
 PURELIB := import sysconfig; print(sysconfig.get_path("purelib"))
 GPU_PYTHON ?= python3
 GPU_TARGET ?= tensorrt
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast check bench bench-engines bench-gpu weights engines graphs models lock clean
+.PHONY: help demo serve test test-fast check bench bench-engines bench-gpu weights engines graphs models lock tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,8 +79,17 @@ lock: ## pin the dependencies of pyproject.toml again, with a CPU build of torch
 	$(COMPILE) --unsafe-package torch --unsafe-package torchvision --extra torch \
 	  -c requirements/serve.lock -c requirements/dev.lock -o requirements/torch.lock pyproject.toml
 
+tools: .tools/prometheus ## Prometheus from Debian's registry, for the tests of what it scrapes and of its rules
+
 clean: ## remove environments and outputs, not the cache of weights and engines
 	rm -rf $(VENV) $(TORCH) .venv-lock out
+
+# Needs apt, and no rights.
+.tools/prometheus:
+	@mkdir -p .tools
+	cd .tools && apt-get download -qq prometheus=$(PROMETHEUS)
+	echo "$(PROMETHEUS_SHA256)  .tools/prometheus_$(PROMETHEUS)_amd64.deb" | sha256sum --check --quiet
+	dpkg -x .tools/prometheus_$(PROMETHEUS)_amd64.deb $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "expected Python 3.11, got " + sys.version.split()[0])'
