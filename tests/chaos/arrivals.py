@@ -81,7 +81,7 @@ async def send(port: int, request: Ask, *, tries: int = 1, due: float | None = N
     for number in range(1, tries + 1):
         status, headers, body = await _exchange(port, request.content)
         after = headers.get("retry-after")
-        if 0 < status < 500 and status != 429 or number == tries:
+        if (0 < status < 500 and status != 429) or number == tries:
             break
         await asyncio.sleep(float(after) if after else PAUSE_S)
     code = json.loads(body)["code"] if headers.get("content-type") == "application/problem+json" else ""

@@ -1,6 +1,7 @@
 """`python cluster_server.py NODES FOLDER`: the application on a Ray cluster of so many raylets on this machine.
 
-The first node is the head, which the controller and the proxy live on; the others are workers that may be killed.
+The first node is the head, which the controller, the proxy and the ingress live on; the others are workers that may be
+killed.
 FOLDER is Ray's own; sockets lie in it, and their paths may not be long. Runs until SIGTERM.
 """
 
@@ -8,6 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import faults
 
@@ -28,14 +30,32 @@ def main() -> None:
     from ray.serve.config import HTTPOptions
     from ray.serve.schema import LoggingConfig
 
-    from api.app import INLINE_BYTES, deploy
+    import api.app
     from modiste.settings import settings
+    from modiste.spec import Resources
+
+    options = vars(api.app)["options"]
+
+    def on_the_head(name: str, resources: Resources) -> dict[str, Any]:
+        given: dict[str, Any] = options(name, resources)
+        if name == api.app.HTTP:
+            given["ray_actor_options"] = given["ray_actor_options"] | {"resources": {"head": 1}}
+        return given
+
+    vars(api.app)["options"] = on_the_head
 
     shape = {"num_cpus": CPUS, "num_gpus": 0, "object_store_memory": STORE_BYTES}
-    system = {"max_direct_call_object_size": INLINE_BYTES, "task_rpc_inlined_bytes_limit": 4 * INLINE_BYTES}
+    inline = api.app.INLINE_BYTES
+    system = {"max_direct_call_object_size": inline, "task_rpc_inlined_bytes_limit": 4 * inline}
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={**shape, "temp_dir": folder, "include_dashboard": False, "_system_config": system},
+        head_node_args={
+            **shape,
+            "resources": {"head": 100},
+            "temp_dir": folder,
+            "include_dashboard": False,
+            "_system_config": system,
+        },
     )
     for _ in range(nodes - 1):
         cluster.add_node(**shape)
@@ -53,7 +73,7 @@ def main() -> None:
         http_options=HTTPOptions(host=settings().host, port=settings().port),
         logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
     )
-    deploy()
+    api.app.deploy()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         signal.pause()

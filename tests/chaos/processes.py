@@ -104,6 +104,14 @@ def _status(process: psutil.Process) -> str:
         return ""
 
 
+def busy_cores(root: int, *, idle: float, within_s: float) -> tuple[float, float]:
+    """(seconds until the family uses at most `idle` cores over a second, how many it then uses)"""
+    started = monotonic()
+    while (used := cores_used(root, 1.0)) > idle:
+        assert monotonic() - started < within_s, f"{used} cores are still at work after {within_s} s"
+    return round(monotonic() - started, 1), used
+
+
 def open_files(root: int) -> int:
     """Descriptors of the whole family."""
     total = 0

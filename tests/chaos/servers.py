@@ -39,14 +39,13 @@ class Server:
         ready: str = "/readyz",
         wrapped: Sequence[str] = (),
     ) -> None:
-        self.folder, self.state, self.log = folder, folder / "state", folder / "server.log"
-        self.faults = folder / "faults"
-        for needed in (self.state, self.faults):
+        self.folder, self.log, self.faults = folder, folder / "server.log", folder / "faults"
+        for needed in (folder / "state", self.faults):
             needed.mkdir(parents=True, exist_ok=True)
         self.port = _free_port()
         self._command, self._ready, self._wrapped = command, ready, wrapped
         self._environment = os.environ | _QUIET | {
-            "MODISTE_STATE": str(self.state),
+            "MODISTE_STATE": str(folder / "state"),
             "MODISTE_PORT": str(self.port),
             "CHAOS_FAULTS": str(self.faults),
             "TINY_TRACE": str(folder / "trace"),
@@ -57,6 +56,14 @@ class Server:
     @property
     def root(self) -> int:
         return self._process.pid
+
+    @property
+    def state(self) -> Path:
+        return self.seen(Path(self._environment["MODISTE_STATE"]))
+
+    def seen(self, path: Path) -> Path:
+        """What the server sees under that path, which may lie on a file system of its own."""
+        return Path(f"/proc/{self.root}/root{path}") if self._wrapped else path
 
     def start(self) -> float:
         """Seconds until users are served."""
@@ -121,12 +128,14 @@ class Server:
         """Raylets other than the head's, which started first."""
         return sorted(called(self.root, "/raylet"), key=lambda found: found.create_time())[1:]
 
-    def logged(self, event: str) -> bool:
-        """Whether the server, or one of its replicas, said it."""
-        if event in self.log.read_text(errors="replace"):
-            return True
-        logs = Path(self._ray).glob("session_latest/logs/**/*")
-        return any(event in path.read_text(errors="replace") for path in logs if path.is_file())
+    def said(self, event: str) -> int:
+        """How often the server and its replicas logged it."""
+        logs = [path for path in Path(self._ray_folder()).glob("session_latest/logs/**/*") if path.is_file()]
+        return sum(path.read_text(errors="replace").count(event) for path in logs)
+
+    def _ray_folder(self) -> str:
+        note = self.state / "ray-folder"
+        return note.read_text() if note.exists() else self._ray
 
 
 def served(folder: Path, environment: Mapping[str, str], *, wrapped: Sequence[str] = ()) -> Server:

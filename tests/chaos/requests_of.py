@@ -1,0 +1,22 @@
+"""Requests to the flows that the failure tests use, on the pictures in samples/."""
+
+import json
+
+from arrivals import Ask, ask
+
+from loadtests.cases import cases
+
+
+def real(flow: str, **options: object) -> Ask:
+    case = cases()[flow]
+    return ask(flow, case.read(), {**case.options, **options})
+
+
+SKETCH, FACE = real("sketch_search"), real("virtual_model")
+HEAVY = real("try_on")
+CLIP = real("anonymize_video")
+
+
+def job_of(body: bytes) -> str:
+    """The path of the job that an answer tells of."""
+    return str(json.loads(body)["url"])

@@ -1,0 +1,205 @@
+"""Two raylets with the default models under load, while parts of them end, slow down or get more than they can do."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+import pytest
+from arrivals import Sent, at_once, disconnect, failed, figures, quantile, send, stall, steadily
+from conftest import Record
+from processes import busy_cores, cores_used, family, kill, memory_mb, until
+from requests_of import FACE, HEAVY, SKETCH
+from servers import Server, clustered
+
+pytestmark = [pytest.mark.chaos, pytest.mark.cluster, pytest.mark.weights, pytest.mark.long]
+
+SKETCH_MODELS = ("line_art", "pix2pix_garment", "efficientnet_lite0")
+FACE_MODELS = ("blazeface", "face_mesh", "bisenet_v2", "dlib_resnet", "mobile_stylegan", "mesh_swap")
+TWICE = (*SKETCH_MODELS, *FACE_MODELS, "sketch_search", "virtual_model", "http")
+DEADLINE_S = 15.0
+PLACES = 10
+"""Of a flow in each of the two ingress replicas."""
+MIX = (SKETCH, SKETCH, FACE)
+RATE = 1.5
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    environment = {
+        "MODISTE_REPLICAS": str({name: [2, 2] for name in TWICE} | {"efficientnet_lite0": [2, 3]}).replace("'", '"'),
+        "MODISTE_CONCURRENCY": f'{{"sketch_search": {PLACES}}}',
+        "MODISTE_DEADLINE_S": str(DEADLINE_S),
+    }
+    with clustered(tmp_path_factory.mktemp("cluster"), environment, nodes=2) as running:
+        whole(running)
+        asyncio.run(steadily(running.port, MIX, rate=RATE, seconds=10))
+        yield running
+
+
+def whole(server: Server) -> float:
+    """Seconds until every deployment has its replicas."""
+    return until(
+        lambda: all(len(server.replicas(name)) >= 2 for name in TWICE), within_s=120, what="two replicas of each"
+    )
+
+
+async def during(server: Server, seconds: float, break_it: Any, *, tries: int = 1) -> tuple[list[Sent], dict[str, Any]]:
+    """Load for so long, in which something is broken after a third; answers, and figures of before and after."""
+    retried, usual = server.said("replica_died"), 0.0
+    load = asyncio.create_task(steadily(server.port, MIX, rate=RATE, seconds=seconds, tries=tries))
+    await asyncio.sleep(seconds / 3)
+    broken = perf_counter()
+    await asyncio.to_thread(break_it)
+    recovered = await asyncio.to_thread(whole, server)
+    answers = await load
+    before = [sent.seconds for sent in answers if sent.due + sent.seconds < broken]
+    usual = quantile(before, 0.5) or 1.0
+    after = [sent for sent in answers if sent.due + sent.seconds >= broken]
+    return answers, {
+        **figures(answers),
+        "usual_s": usual,
+        "felt_s": stall(after, usual_s=usual),
+        "replaced_s": recovered,
+        "step_retries": server.said("replica_died") - retried,
+    }
+
+
+def slow(server: Server, model: str, factor: float | None) -> None:
+    """Make the model's replicas take so many times as long; None: as they are."""
+    brake = server.faults / f"slow_{model}"
+    brake.unlink() if factor is None else brake.write_text(str(factor))
+
+
+@pytest.mark.parametrize("name", ["pix2pix_garment", "sketch_search"], ids=["model", "flow"])
+async def test_a_replica_dies_and_no_request_fails(server: Server, record: Record, name: str) -> None:
+    """Its model is slowed for this, so that a call is surely in it."""
+    slow(server, "pix2pix_garment", 12)
+    try:
+        answers, measured = await during(server, 15, lambda: kill(server.replicas(name)[0]))
+    finally:
+        slow(server, "pix2pix_garment", None)
+    record("model_replica" if name == "pix2pix_garment" else "flow_replica", **measured)
+    assert not failed(answers)
+
+
+@pytest.mark.parametrize("lost", [1, 2], ids=["one of two", "all"])
+async def test_an_ingress_dies_and_one_retry_of_the_client_is_enough(server: Server, record: Record, lost: int) -> None:
+    """What was in it is lost; its client sends that once more."""
+    answers, measured = await during(server, 15, lambda: kill(*server.replicas("http")[:lost]), tries=2)
+    record(f"ingress_{lost}_of_2", **measured)
+    assert not failed(answers)
+    assert measured["tried_again"] <= lost * PLACES
+
+
+async def test_the_controller_dies_and_no_request_fails(server: Server, record: Record) -> None:
+    """Load that asks for a third replica afterwards gets it."""
+    back: list[float] = []
+
+    def break_it() -> None:
+        kill(*server.controller())
+        back.append(until(server.controller, within_s=30, what="another controller"))
+
+    answers, measured = await during(server, 15, break_it)
+    slow(server, "efficientnet_lite0", 40)
+    try:
+        load = asyncio.create_task(steadily(server.port, [SKETCH], rate=1.5, seconds=45))
+        scaled_s = await asyncio.to_thread(
+            until, lambda: len(server.replicas("efficientnet_lite0")) == 3, within_s=60, what="a third replica"
+        )
+        await load
+    finally:
+        slow(server, "efficientnet_lite0", None)
+    record("controller", **measured, back_s=back[0], scaled_s=scaled_s)
+    assert not failed(answers)
+
+
+async def test_a_model_slowed_tenfold_does_not_hurt_other_flows(server: Server, record: Record) -> None:
+    async def both() -> tuple[list[Sent], list[Sent]]:
+        sketches, faces = await asyncio.gather(
+            steadily(server.port, [SKETCH], rate=2.0, seconds=30), steadily(server.port, [FACE], rate=0.5, seconds=30)
+        )
+        return sketches, faces
+
+    usual_sketches, usual_faces = await both()
+    slow(server, "pix2pix_garment", 10)
+    slow(server, "efficientnet_lite0", 10)
+    slow(server, "line_art", 10)
+    try:
+        sketches, faces = await both()
+    finally:
+        for model in SKETCH_MODELS:
+            slow(server, model, None)
+    shed = [sent for sent in sketches if not sent.ok]
+    factor = _p95(faces) / _p95(usual_faces)
+    record(
+        "slow_model",
+        usual_slowed_flow=figures(usual_sketches), slowed_flow=figures(sketches),
+        usual_other_flow=figures(usual_faces), other_flow=figures(faces),
+        p95_factor=round(factor, 2), shed_max_s=quantile([sent.seconds for sent in shed], 1.0),
+    )  # fmt: skip
+    assert not failed([*usual_sketches, *usual_faces, *faces])
+    assert shed
+    assert {sent.status for sent in shed} <= {429, 503}
+    assert all(sent.retry_after for sent in shed)
+    assert factor < 2
+
+
+def _p95(answers: Sequence[Sent]) -> float:
+    return quantile([sent.seconds for sent in answers if sent.ok], 0.95) or 0.0
+
+
+async def test_work_for_clients_that_left_is_dropped(server: Server, record: Record) -> None:
+    idle = await asyncio.to_thread(cores_used, server.root, 3.0)
+    before = await asyncio.to_thread(memory_mb, server.root)
+    started = perf_counter()
+    await asyncio.gather(*(disconnect(server.port, HEAVY, after_s=2.0) for _ in range(12)))
+    at_work = await asyncio.to_thread(cores_used, server.root, 0.5)
+    idle_after_s, used = await asyncio.to_thread(busy_cores, server.root, idle=idle + 0.15, within_s=20)
+    after = await asyncio.to_thread(memory_mb, server.root)
+    record(
+        "disconnects", requests=12, left_after_s=2.0, idle_cores=idle, cores_when_they_left=at_work,
+        idle_after_s=idle_after_s, cores_afterwards=used, memory_mb_before=before, memory_mb_after=after,
+    )  # fmt: skip
+    assert perf_counter() - started < 30
+    assert (await send(server.port, SKETCH)).ok
+
+
+async def test_two_hundred_at_once_where_twenty_may(server: Server, record: Record) -> None:
+    answers = await at_once(server.port, SKETCH, 200)
+    shed = [sent.seconds for sent in answers if not sent.ok]
+    record(
+        "overload", **figures(answers), shed=len(shed),
+        shed_p50_s=quantile(shed, 0.5), shed_p99_s=quantile(shed, 0.99), shed_max_s=quantile(shed, 1.0),
+    )  # fmt: skip
+    refused = [sent for sent in answers if not sent.ok]
+    assert {(sent.status, sent.code) for sent in refused} == {(503, "overloaded")}
+    assert all(sent.retry_after for sent in refused)
+    assert len(answers) - len(refused) <= 2 * PLACES + len(answers) // 20
+    assert (await send(server.port, SKETCH)).ok
+
+
+async def test_nothing_is_computed_past_its_deadline(server: Server, record: Record) -> None:
+    """More work at once than two cores can do in time."""
+    idle = await asyncio.to_thread(cores_used, server.root, 3.0)
+    answers = await at_once(server.port, HEAVY, 16)
+    slowest = max(sent.seconds for sent in answers)
+    idle_after_s, used = await asyncio.to_thread(busy_cores, server.root, idle=idle + 0.15, within_s=15)
+    record(
+        "deadline", **figures(answers), deadline_s=DEADLINE_S, slowest_s=round(slowest, 2),
+        idle_cores=idle, idle_after_s=idle_after_s, cores_afterwards=used,
+    )  # fmt: skip
+    late = [sent for sent in answers if not sent.ok]
+    assert late
+    assert {(sent.status, sent.code) for sent in late} <= {(504, "deadline_exceeded"), (503, "overloaded")}
+    assert slowest < DEADLINE_S + 2
+
+
+async def test_a_worker_node_dies_and_no_request_fails(server: Server, record: Record) -> None:
+    """Its raylet and all its replicas, at one moment; the ingress lives on the other node."""
+    (raylet,) = server.workers()
+    lost = family(raylet.pid)
+    assert any("ServeReplica" in " ".join(process.cmdline()) for process in lost)
+    answers, measured = await during(server, 45, lambda: kill(*lost))
+    record("worker_node", **measured, processes_killed=len(lost))
+    assert not failed(answers)
