@@ -14,7 +14,7 @@ PURELIB := import sysconfig; print(sysconfig.get_path("purelib"))
 GPU_PYTHON ?= python3
 GPU_TARGET ?= tensorrt
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast check bench bench-engines bench-gpu weights engines graphs models lock tools clean
+.PHONY: help demo serve test test-fast check bench bench-engines bench-gpu weights engines graphs models render lock tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ graphs: $(TORCH)/ready ## the graphs of MODISTE_EDITION=paper, from the official
 
 models: $(VENV)/serve ## write docs/models.md from the specs
 	$(BIN)/python -m deployments models > docs/models.md
+
+render: $(VENV)/dev ## write the Kubernetes manifests from the specs into k8s/
+	$(BIN)/python -m k8s render
 
 lock: ## pin the dependencies of pyproject.toml again, with a CPU build of torch where pip looks
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
