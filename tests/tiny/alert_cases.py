@@ -60,9 +60,9 @@ def _filled(used: str, free: str, labels: str, full: int, empty: int) -> Case:
 CASES: Mapping[str, Case] = {
     # A tenth fails: 20 times what is allowed.
     "AvailabilityBurnsFast": Case(fires=_requests("0+9x300", "0+1x300"), quiet=_requests("0+999x300", "0+1x300")),
-    # Two of a hundred fail, for more than a day.
+    # Two of a hundred fail, for longer than an hour.
     "AvailabilityBurnsSlowly": Case(
-        fires=_requests("0+98x4000", "0+2x4000"), quiet=_requests("0+998x4000", "0+2x4000"), at="30h"
+        fires=_requests("0+98x400", "0+2x400"), quiet=_requests("0+998x400", "0+2x400"), at="3h"
     ),
     "NoReadyIngress": Case(fires={_HEALTHY: "1x10 0x100"}, quiet={_HEALTHY: "1x300"}),
     "NothingScraped": Case(fires={_UP: "0x300"}, quiet={_UP: "1x300"}),
