@@ -1,5 +1,6 @@
-"""The HTTP service on Ray Serve: starting it, and how it calls flows."""
+"""The server on Ray Serve: one application per model, one per flow, one that keeps jobs, one that answers HTTP."""
 
+import asyncio
 import shutil
 import socket
 import tempfile
@@ -12,6 +13,7 @@ import httpx
 import ray
 from fastapi import FastAPI
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.config import HTTPOptions
@@ -19,16 +21,28 @@ from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
+import deployments.app
+import graphs.replica
+from api.files import FileStore
+from api.jobs import Job, JobStore
 from api.routes import http_app
-from deployments.app import answer, busy
-from graphs import GRAPHS
-from graphs.replica import bind_flows
+from api.worker import Worker
+from deployments import model_for
+from deployments.app import answer, busy, handle_of, options
+from graphs import GRAPHS, graph_class
 from graphs.report import Outcome
 from modiste.errors import ModisteError
 from modiste.settings import settings
-from modiste.telemetry import log
+from modiste.spec import Resources
+from modiste.telemetry import context, log
 
-APPLICATION = "modiste"
+HTTP, JOBS = "http", "jobs"
+INGRESS = Resources(cpus=1.0, min_replicas=1, max_replicas=4, target_ongoing_requests=16.0)
+KEEPER = Resources(cpus=1.0, min_replicas=1, max_replicas=1)
+"""One keeps all jobs; two for a moment, during an upgrade, do no harm."""
+INGRESS_ONGOING = 1024
+"""So many that requests are refused by admission, which says why and until when, and not by Serve."""
+SWEEP_EVERY_S = 600.0
 OBJECT_STORE_BYTES = 512_000_000
 """Pictures in flight between processes; a 40 megapixel picture takes 120 MB."""
 INLINE_BYTES = 1_000_000
@@ -44,12 +58,13 @@ class AlreadyServing(ModisteError):
 
 @dataclass(frozen=True, slots=True)
 class ServeFlows:
-    """Flows as deployments."""
+    """Flows as applications."""
 
     handles: Mapping[str, DeploymentHandle[Any]]
 
     async def run(self, name: str, request: object) -> Outcome[Any]:
-        outcome: Outcome[Any] = await answer(lambda: self.handles[name].run.remote(request))
+        given = context()
+        outcome: Outcome[Any] = await answer(lambda: self.handles[name].run.remote(request, given))
         return outcome
 
     async def stream(self, name: str, request: object) -> AsyncGenerator[float | Outcome[Any], None]:
@@ -66,7 +81,7 @@ class ServeFlows:
                     yield news
 
     async def _stream_once(self, name: str, request: object) -> AsyncGenerator[float | Outcome[Any], None]:
-        response = self.handles[name].options(stream=True).stream.remote(request)
+        response = self.handles[name].options(stream=True).stream.remote(request, context())
         try:
             async for news in response:
                 if isinstance(news, ModisteError):
@@ -78,28 +93,116 @@ class ServeFlows:
             response.cancel()
 
 
+def serve_flows() -> ServeFlows:
+    """raises: NotDeployed"""
+    return ServeFlows({name: handle_of(name) for name in GRAPHS})
+
+
+@dataclass(frozen=True, slots=True)
+class ServeJobs:
+    """Jobs in the application that keeps them."""
+
+    handle: DeploymentHandle[Any]
+
+    async def add(self, job_id: str, flow: str, options: str, image_format: str, tenant: str) -> Job:
+        added: Job = await answer(lambda: self.handle.add.remote(job_id, flow, options, image_format, tenant))
+        return added
+
+    async def get(self, job_id: str) -> Job:
+        found: Job = await answer(lambda: self.handle.get.remote(job_id))
+        return found
+
+    async def cancel(self, job_id: str) -> Job:
+        cancelled: Job = await answer(lambda: self.handle.cancel.remote(job_id))
+        return cancelled
+
+
+class JobsReplica:
+    """Keeps and runs the jobs, and throws away what is too old."""
+
+    async def __init__(self) -> None:  # type: ignore[misc]
+        flows = await asyncio.to_thread(serve_flows)
+        self._store, self._files = JobStore(settings().state), FileStore(settings().state / "files")
+        self._worker = Worker(flows, self._store, self._files)
+        self._tasks = [asyncio.create_task(self._worker.run()), asyncio.create_task(self._sweep())]
+
+    async def add(self, job_id: str, flow: str, options: str, image_format: str, tenant: str) -> Job:
+        return await self._worker.add(job_id, flow, options, image_format, tenant)
+
+    async def get(self, job_id: str) -> Job | ModisteError:
+        try:
+            return await self._worker.get(job_id)
+        except ModisteError as refusal:
+            return refusal
+
+    async def cancel(self, job_id: str) -> Job | ModisteError:
+        try:
+            return await self._worker.cancel(job_id)
+        except ModisteError as refusal:
+            return refusal
+
+    async def check_health(self) -> None:
+        """Raises what ended its work."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    async def _sweep(self) -> None:
+        keep_s = settings().keep_hours * 3600
+        while True:
+            await asyncio.to_thread(self._files.sweep, keep_s)
+            await asyncio.to_thread(self._store.sweep, keep_s)
+            await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def __del__(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
 def ingress() -> FastAPI:
-    """Runs in the replica that answers HTTP."""
-    handles = {name: serve.get_deployment_handle(name, APPLICATION) for name in GRAPHS}
-    return http_app(ServeFlows(handles), httpx.AsyncClient(base_url=address()))
+    """Runs in the replicas that answer HTTP."""
+    return http_app(serve_flows(), ServeJobs(handle_of(JOBS)), httpx.AsyncClient(base_url=address()))
+
+
+class NoArguments(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def http(_arguments: NoArguments) -> serve.Application:
+    """For configuration files: `import_path: api.app:http`."""
+    served = serve.deployment(serve.ingress(ingress)())
+    return served.options(name=HTTP, **(options(HTTP, INGRESS) | {"max_ongoing_requests": INGRESS_ONGOING})).bind()
+
+
+def jobs(_arguments: NoArguments) -> serve.Application:
+    """For configuration files: `import_path: api.app:jobs`."""
+    return serve.deployment(JobsReplica).options(name=JOBS, **options(JOBS, KEEPER)).bind()
+
+
+def applications() -> dict[str, serve.Application]:
+    """All that the settings ask for, by name; callers after those whom they call."""
+    models = dict.fromkeys(model_for(role) for name in GRAPHS for role in graph_class(name).roles())
+    return (
+        {model_id: deployments.app.bind(model_id) for model_id in models}
+        | {name: graphs.replica.bind(name) for name in GRAPHS}
+        | {JOBS: jobs(NoArguments()), HTTP: http(NoArguments())}
+    )
+
+
+def deploy(logging: LoggingConfig | None = None) -> None:
+    """Deploy all applications into the Ray that this process is connected to; returns when they run."""
+    targets = [
+        serve.RunTarget(application, name=name, route_prefix="/" if name == HTTP else None, logging_config=logging)
+        for name, application in applications().items()
+    ]
+    serve.run_many(targets)
 
 
 def address() -> str:
     """Where this machine reaches the server."""
     host = "127.0.0.1" if settings().host == "0.0.0.0" else settings().host  # noqa: S104 - compared, not bound
     return f"http://{host}:{settings().port}"
-
-
-def application() -> serve.Application:
-    served = serve.deployment(serve.ingress(ingress)()).options(
-        name="http",
-        num_replicas=1,  # the worker of jobs lives in it
-        max_ongoing_requests=256,
-        ray_actor_options={"num_cpus": 0.1},
-        graceful_shutdown_wait_loop_s=0.2,
-        graceful_shutdown_timeout_s=5.0,
-    )
-    return served.bind(bind_flows())
 
 
 class Server:
@@ -143,7 +246,7 @@ class Server:
         )
         listening = HTTPOptions(host=settings().host, port=settings().port)
         serve.start(proxy_location="HeadOnly", http_options=listening, logging_config=quiet)
-        serve.run(application(), name=APPLICATION, logging_config=quiet)
+        deploy(quiet)
 
     def __exit__(self, *_: object) -> None:
         if ray.is_initialized():

@@ -2,17 +2,16 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
 import httpx
 from fastapi import Depends, Request
 
+from api.admission import Admission
 from api.files import FileStore
-from api.jobs import JobStore
+from api.jobs import Job
+from api.tenants import Tenant, Tenants
 from graphs.report import Outcome
-
-if TYPE_CHECKING:
-    from api.worker import Worker
 
 
 class Flows(Protocol):
@@ -25,14 +24,25 @@ class Flows(Protocol):
         ...
 
 
+class Jobs(Protocol):
+    """Keeps and runs jobs: a worker, in this process or in the one that all ingress replicas share."""
+
+    async def add(self, job_id: str, flow: str, options: str, image_format: str, tenant: str) -> Job: ...
+
+    async def get(self, job_id: str) -> Job: ...
+
+    async def cancel(self, job_id: str) -> Job: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """user: a client that reaches this server the way its users do, for the golden request."""
 
     flows: Flows
+    jobs: Jobs
     files: FileStore
-    jobs: JobStore
-    worker: "Worker"
+    tenants: Tenants
+    admission: Admission
     user: httpx.AsyncClient
 
 
@@ -41,3 +51,11 @@ def _services(request: Request) -> Services:
 
 
 Deps = Annotated[Services, Depends(_services)]
+
+
+def _caller(request: Request, services: Deps) -> Tenant:
+    return services.tenants.of(request.headers.get("authorization"))
+
+
+Caller = Annotated[Tenant, Depends(_caller)]
+"""Whose request it is."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from graphs.signature import explain
-from modiste.errors import BadInput, InvalidOption, ModisteError
+from modiste.errors import BadInput, Busy, InvalidOption, ModisteError
 
 
 class Problem(BaseModel):
@@ -45,6 +45,28 @@ class NotReady(ModisteError):
     status = 503
 
 
+class Unauthorized(ModisteError):
+    code = "unauthorized"
+    status = 401
+
+
+class Overloaded(Busy):
+    """Refused at the door. retry_after: seconds"""
+
+    code = "overloaded"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class TooManyRequests(Overloaded):
+    """One tenant's, at once."""
+
+    code = "too_many_requests"
+    status = 429
+
+
 class InvalidOptions(InvalidOption):
     """Options that do not fit; `errors` says for each what is wrong."""
 
@@ -57,6 +79,10 @@ def invalid_options(error: ValidationError | RequestValidationError) -> InvalidO
     """Pydantic's findings as one sentence and a list."""
     errors = explain(list(error.errors()))
     return InvalidOptions("; ".join(f"{e['field']}: {e['message']}" for e in errors), errors)
+
+
+RETRY_AFTER_S = 5
+"""Where nothing better is known."""
 
 
 def problem(code: str, status: int, detail: str, errors: Sequence[dict[str, str]] = ()) -> Problem:
@@ -90,7 +116,12 @@ def install(app: FastAPI) -> None:
 
     async def ours(_request: Request, error: Exception) -> JSONResponse:
         document = describe(error)
-        return respond(document, {"Retry-After": "5"} if document.status == 503 else None)
+        headers: dict[str, str] = {}
+        if document.status in (429, 503):
+            headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_S))
+        if document.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return respond(document, headers)
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):

@@ -1,4 +1,4 @@
-"""Runs queued jobs, one at a time, inside the server."""
+"""Keeps jobs and runs them."""
 
 import asyncio
 from contextlib import aclosing
@@ -8,70 +8,106 @@ from api.deps import Flows
 from api.errors import describe, problem
 from api.files import FileStore
 from api.flows import build_request, parse_options, store_result
-from api.jobs import Job, JobStore
+from api.jobs import LEASE_S, Job, JobStore
 from graphs.report import Outcome
 from graphs.signature import signature
 from modiste.errors import ModisteError
 from modiste.image import Format
-from modiste.telemetry import log
+from modiste.settings import settings
+from modiste.telemetry import Context, log, within
 
 REPORT_EVERY_S = 0.5
+RENEW_EVERY_S = LEASE_S / 5
+LOOK_EVERY_S = 2.0
+"""For jobs that another server left."""
+
+_INTERRUPTED = problem("internal", 500, "the server ended each time that this job ran")
 
 
 class Worker:
-    """Takes jobs from the store as long as it runs. Videos use every core; side by side they would only be slower."""
+    """Takes jobs from the store as long as it runs; as many at once as the settings say, which is one where videos use
+    every core."""
 
     def __init__(self, flows: Flows, jobs: JobStore, files: FileStore) -> None:
         self._flows, self._jobs, self._files = flows, jobs, files
         self._work = asyncio.Event()
         self._claiming = asyncio.Lock()
-        self._running: tuple[str, asyncio.Task[None]] | None = None
+        self._running: dict[str, tuple[Job, asyncio.Task[None]]] = {}
 
-    def wake(self) -> None:
-        """There is a new job."""
+    async def add(self, job_id: str, flow: str, options: str, image_format: str, tenant: str) -> Job:
+        """Queue a job whose inputs lie in its folder; adding it again changes nothing."""
+        job = await asyncio.to_thread(self._jobs.add, job_id, flow, options, image_format, tenant)
         self._work.set()
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        """raises: NotFound"""
+        return await asyncio.to_thread(self._jobs.get, job_id)
 
     async def cancel(self, job_id: str) -> Job:
-        """Cancel a job that has not ended; returns when its work has stopped.
+        """Cancel a job that has not ended; returns when its work has stopped, where it is done here.
 
         raises: NotFound
         """
-        await asyncio.to_thread(self._jobs.get, job_id)
+        await self.get(job_id)
         async with self._claiming:
-            if self._running is not None and self._running[0] == job_id:
-                self._running[1].cancel()
-                await asyncio.wait([self._running[1]])
+            if job_id in self._running:
+                _, task = self._running[job_id]
+                task.cancel()
+                await asyncio.wait([task])
             await asyncio.to_thread(self._jobs.cancel, job_id)
-        return await asyncio.to_thread(self._jobs.get, job_id)
+        return await self.get(job_id)
 
     async def run(self) -> None:
-        """Work until cancelled. A job that is running then goes back to the queue at the next start."""
-        interrupted = problem("internal", 500, "the server ended each time that this job ran")
-        await asyncio.to_thread(self._jobs.requeue, interrupted.model_dump(exclude_defaults=True))
+        """Work until cancelled; what is not done by then goes back to the queue."""
+        try:
+            async with asyncio.TaskGroup() as turns:
+                for _ in range(settings().jobs_at_once):
+                    turns.create_task(self._take_turns())
+        finally:
+            for job, _ in self._running.values():
+                await asyncio.to_thread(self._jobs.release, job)
+
+    async def _take_turns(self) -> None:
         while True:
             async with self._claiming:
+                await asyncio.to_thread(self._jobs.reap, _INTERRUPTED.model_dump(exclude_defaults=True))
                 job = await asyncio.to_thread(self._jobs.claim)
-                task = None if job is None else asyncio.create_task(self._finish(job))
-                self._running = None if job is None or task is None else (job.id, task)
-            if task is None:
-                await self._work.wait()
+                if job is not None:
+                    task = asyncio.create_task(self._finish(job))
+                    self._running[job.id] = (job, task)
+            if job is None:
+                await asyncio.wait([looking := asyncio.create_task(self._work.wait())], timeout=LOOK_EVERY_S)
+                looking.cancel()
                 self._work.clear()
                 continue
             try:
                 await asyncio.wait([task])
-            finally:
+            except asyncio.CancelledError:
                 task.cancel()
                 await asyncio.wait([task])
+                raise
+            del self._running[job.id]
 
     async def _finish(self, job: Job) -> None:
+        """Do the job and tell the store, as long as the job is ours."""
+        with within(Context(tenant=job.tenant, flow=job.flow, job=job.id)):
+            work = asyncio.create_task(self._result(job))
         try:
-            result = await self._result(job)
+            while not (await asyncio.wait([work], timeout=RENEW_EVERY_S))[0]:
+                if not await asyncio.to_thread(self._jobs.renew, job):
+                    log.warning("job_lost", job=job.id)
+                    return
+            result = work.result()
         except Exception as error:  # the job's outcome, not the worker's
             if not isinstance(error, ModisteError):
                 log.error("job_failed", job=job.id, exc_info=error)
-            await asyncio.to_thread(self._jobs.fail, job.id, describe(error).model_dump(exclude_defaults=True))
+            await asyncio.to_thread(self._jobs.fail, job, describe(error).model_dump(exclude_defaults=True))
         else:
-            await asyncio.to_thread(self._jobs.succeed, job.id, result)
+            await asyncio.to_thread(self._jobs.succeed, job, result)
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
 
     async def _result(self, job: Job) -> dict[str, object]:
         of = signature(job.flow)
@@ -84,7 +120,7 @@ class Worker:
                     return await store_result(of, request, news, self._files, _format(job))
                 if monotonic() - reported > REPORT_EVERY_S:
                     reported = monotonic()
-                    await asyncio.to_thread(self._jobs.report, job.id, news)
+                    await asyncio.to_thread(self._jobs.report, job, news)
         raise RuntimeError(f"{of.flow} ended without an outcome")
 
 

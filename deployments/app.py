@@ -1,21 +1,22 @@
-"""Each model as a Ray Serve deployment of its own, and how the answer of a deployment is awaited."""
+"""Each model as a Ray Serve application of its own, and how one application calls another."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError
-from ray.serve.handle import DeploymentResponse
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments import model_class
 from deployments.placement import gathers, gpu_share, mps_limits
-from deployments.replica import LAST_WORDS_S, Replica
-from modiste.errors import Busy, ModisteError, OutOfMemory
+from deployments.replica import LAST_WORDS_S, Call, Replica
+from modiste.errors import Busy, ModisteError, NotDeployed, OutOfMemory
+from modiste.settings import settings
 from modiste.spec import Resources
-from modiste.telemetry import log
+from modiste.telemetry import Context, context, log
 
 CPU_SHARE = 0.06
 """Cores that Ray reserves per core a spec asks for. A request visits its models one after the other, so most
@@ -40,35 +41,47 @@ class GatheringReplica(Replica):
         self._together.set_max_batch_size(min(of.max_batch(), ONGOING))
         self._together.set_batch_wait_timeout_s(of.spec.resources.batch_wait_ms / 1000)
 
-    async def __call__(self, inputs: Sequence[Any]) -> list[Any] | ModisteError:
+    async def __call__(self, inputs: Sequence[Any], given: Context) -> list[Any] | ModisteError:
         if not inputs:
             return []
-        answered: list[Any] | ModisteError = await self._together(inputs)
+        answered: list[Any] | ModisteError = await self._together((inputs, given))
         return answered
 
     @serve.batch
-    async def _together(self, calls: list[Sequence[Any]]) -> list[list[Any] | ModisteError]:
+    async def _together(self, calls: list[Call]) -> list[list[Any] | ModisteError]:
         return await self.answers(calls)
 
 
-@cache
+class ModelArguments(BaseModel):
+    """Of the application, in configuration files."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str
+
+
+def application(arguments: ModelArguments) -> serve.Application:
+    """For configuration files: `import_path: deployments.app:application`."""
+    return bind(arguments.model)
+
+
 def bind(model_id: str) -> serve.Application:
-    """The model's deployment. Memoised: binding an id twice would make two deployments."""
+    """The model as an application whose one deployment has its name."""
     resources = model_class(model_id).spec.resources
     replica = GatheringReplica if gathers(model_class(model_id)) else Replica
-    return serve.deployment(replica).options(name=model_id, **options(resources)).bind(model_id)
+    return serve.deployment(replica).options(name=model_id, **options(model_id, resources)).bind(model_id)
 
 
-def options(resources: Resources) -> dict[str, Any]:
-    """Serve's deployment options for a model's or a flow's declared resources."""
+def options(name: str, resources: Resources) -> dict[str, Any]:
+    """Serve's deployment options for the declared resources of a model or a flow."""
+    least, most = settings().replicas.get(name, (resources.min_replicas, resources.max_replicas))
     actor: dict[str, Any] = {"num_cpus": resources.cpus * CPU_SHARE, "num_gpus": gpu_share(resources)}
     if limits := mps_limits(resources):
         actor["runtime_env"] = {"env_vars": limits}
     return {
         "ray_actor_options": actor,
         "autoscaling_config": {
-            "min_replicas": resources.min_replicas,
-            "max_replicas": resources.max_replicas,
+            "min_replicas": least,
+            "max_replicas": most,
             "target_ongoing_requests": resources.target_ongoing_requests,
             "look_back_period_s": LOOK_BACK_S,
             "upscale_delay_s": LOOK_BACK_S,
@@ -82,6 +95,25 @@ def options(resources: Resources) -> dict[str, Any]:
         "graceful_shutdown_wait_loop_s": 0.2,
         "graceful_shutdown_timeout_s": 5.0,
     }
+
+
+def handle_of(name: str) -> DeploymentHandle[Any]:
+    """Reaches the application of that name. Asks Serve's controller, and so blocks: not for the event loop.
+
+    raises: NotDeployed
+    """
+    try:
+        handle: DeploymentHandle[Any] = serve.get_deployment_handle(name, app_name=name)
+        return handle
+    except RayServeException as error:
+        raise NotDeployed(f"expected the application {name} to be deployed, got none") from error
+
+
+async def call_model(handle: DeploymentHandle[Any], inputs: Sequence[Any]) -> list[Any]:
+    """Results of a model for several inputs, in order."""
+    given = context()
+    results: list[Any] = await answer(lambda: handle.remote(list(inputs), given))
+    return results
 
 
 async def answer(call: Callable[[], DeploymentResponse[Any]]) -> Any:
@@ -107,8 +139,12 @@ async def answer(call: Callable[[], DeploymentResponse[Any]]) -> Any:
 
 
 async def _answer_once(call: Callable[[], DeploymentResponse[Any]]) -> Any:
+    response = call()
     try:
-        return await call()
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()  # Serve would leave it running
+        raise
     except BackPressureError as error:
         raise busy() from error
 

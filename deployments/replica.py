@@ -12,8 +12,11 @@ import cv2
 from compile.engine import GPUOutOfMemory
 from deployments import gpu_device, model_class, open_model, threads_of
 from deployments.placement import gpu_share
-from modiste.errors import ModisteError, OutOfMemory
-from modiste.telemetry import log
+from modiste.errors import DeadlineExceeded, ModisteError, OutOfMemory
+from modiste.telemetry import Context, log, within
+
+Call = tuple[Sequence[Any], Context]
+"""Inputs, and whose they are."""
 
 STUCK_AFTER_S = 600.0
 """No model's call takes this long; one that does will not come back."""
@@ -43,16 +46,16 @@ class Replica:
         self._started: float | None = None
         self._spent: str | None = None
 
-    async def __call__(self, inputs: Sequence[Any]) -> list[Any] | ModisteError:
+    async def __call__(self, inputs: Sequence[Any], given: Context) -> list[Any] | ModisteError:
         """One result per input, in order; or the refusal, which as an exception would be logged as a failure.
 
-        A call without inputs only wakes the deployment.
+        A call without inputs only wakes the deployment. One that is cancelled before its turn is not begun.
         """
         if not inputs:
             return []
-        return (await self.answers([inputs]))[0]
+        return (await self.answers([(inputs, given)]))[0]
 
-    async def answers(self, calls: Sequence[Sequence[Any]]) -> list[list[Any] | ModisteError]:
+    async def answers(self, calls: Sequence[Call]) -> list[list[Any] | ModisteError]:
         """One answer per call."""
         loop = asyncio.get_running_loop()
         try:
@@ -64,19 +67,30 @@ class Replica:
             loop.call_later(LAST_WORDS_S, os._exit, 1)
             return [OutOfMemory("expected room on the GPU, got none; send the request again later") for _ in calls]
 
-    def _run(self, calls: Sequence[Sequence[Any]]) -> list[list[Any] | ModisteError]:
+    def _run(self, calls: Sequence[Call]) -> list[list[Any] | ModisteError]:
         if self._spent is not None:
             raise GPUOutOfMemory(self._spent)
+        late = DeadlineExceeded("expected to begin before the deadline, came to it afterwards")
+        answers: list[list[Any] | ModisteError] = [late for _ in calls]
+        wanted = [i for i, (_, given) in enumerate(calls) if not given.expired()]
         self._started = monotonic()
         try:
-            if len(calls) == 1:
-                return [self._model(calls[0])]
-            outcomes = iter(self._model.outcomes([x for inputs in calls for x in inputs]))
-            return [_answer([next(outcomes) for _ in inputs]) for inputs in calls]
-        except ModisteError as refusal:
-            return [refusal for _ in calls]
+            for i, answer in zip(wanted, self._answers([calls[i] for i in wanted]), strict=True):
+                answers[i] = answer
         finally:
             self._started = None
+        return answers
+
+    def _answers(self, calls: Sequence[Call]) -> list[list[Any] | ModisteError]:
+        try:
+            if len(calls) == 1:
+                ((inputs, given),) = calls
+                with within(given):
+                    return [self._model(inputs)]
+            outcomes = iter(self._model.outcomes([x for inputs, _ in calls for x in inputs]))
+            return [_answer([next(outcomes) for _ in inputs]) for inputs, _ in calls]
+        except ModisteError as refusal:
+            return [refusal for _ in calls]
 
     async def check_health(self) -> None:
         """A replica whose call is stuck, or whose GPU had no room, is to be replaced; raising says so to Serve."""

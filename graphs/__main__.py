@@ -24,6 +24,7 @@ from graphs.signature import Signature, Slot, explain, jsonable, read_picture, r
 from graphs.watch import watch
 from modiste.errors import InvalidOption, ModisteError
 from modiste.image import Format, encode
+from modiste.telemetry import context
 
 FORMATS: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
@@ -97,7 +98,7 @@ def uploads(of: Signature, given: dict[str, Path | None]) -> dict[str, Any]:
 async def run(of: Signature, request: object) -> Outcome[Any]:
     """Run the flow; progress goes to a terminal's standard error."""
     with LocalRunner() as runner:
-        async with aclosing(watch(of.flow, runner.graph(of.flow), request)) as stream:
+        async with aclosing(watch(of.flow, runner.graph(of.flow), request, context())) as stream:
             async for news in stream:
                 if isinstance(news, Outcome):
                     return news

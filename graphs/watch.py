@@ -6,11 +6,13 @@ from typing import Any
 
 from graphs.base import Graph
 from graphs.report import Outcome, run
-from modiste.telemetry import Trace
+from modiste.telemetry import Context, Trace, within
 
 
-async def watch(name: str, graph: Graph[Any, Any], request: object) -> AsyncGenerator[float | Outcome[Any], None]:
-    """Progress (0-1, the latest where several came at once), then the outcome.
+async def watch(
+    name: str, graph: Graph[Any, Any], request: object, given: Context
+) -> AsyncGenerator[float | Outcome[Any], None]:
+    """Progress (0-1, the latest where several came at once), then the outcome of the work, done in the given context.
 
     Closing the iterator cancels the graph and returns when it has stopped. Raises what the graph raises.
     """
@@ -23,7 +25,11 @@ async def watch(name: str, graph: Graph[Any, Any], request: object) -> AsyncGene
         latest = fraction
         loop.call_soon_threadsafe(news.set)  # graphs may report from threads
 
-    task = asyncio.create_task(run(name, graph, request, Trace(on_progress=on_progress)))
+    async def work() -> Outcome[Any]:
+        with within(given):
+            return await run(name, graph, request, Trace(on_progress=on_progress))
+
+    task = asyncio.create_task(work())
     task.add_done_callback(lambda _: news.set())
     try:
         while not task.done():

@@ -131,6 +131,19 @@ class OutOfMemory(Busy):
     code = "out_of_memory"
 
 
+class NotDeployed(Busy):
+    """What the request needs is not there, yet or for a moment."""
+
+    code = "not_deployed"
+
+
+class DeadlineExceeded(ModisteError):
+    """The work was not done in time; what was left of it is not done at all."""
+
+    code = "deadline_exceeded"
+    status = 504
+
+
 class Cancelled(ModisteError):
     """The caller asked for the work to stop."""
 

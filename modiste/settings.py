@@ -51,6 +51,16 @@ class Settings(BaseSettings):
     gather: bool | None = Field(
         default=None, description="collect concurrent calls into batches; unset: where engines run batches at once"
     )
+    replicas: dict[str, tuple[int, int]] = Field(
+        default_factory=dict, description='least and most replicas of single deployments, as JSON {"try_on": [1, 8]}'
+    )
+    tenants: Path | None = Field(default=None, description="who may use the server (api/tenants.py); unset: everybody")
+    deadline_s: float = Field(default=60.0, gt=0, description="how long an answer is waited for; then work on it ends")
+    concurrency: dict[str, int] = Field(
+        default_factory=dict,
+        description='requests that one ingress replica takes on at once, by flow, as JSON {"try_on": 20}',
+    )
+    jobs_at_once: int = Field(default=1, ge=1, description="jobs that run side by side")
     max_upload_bytes: int = Field(default=20_000_000, ge=1)
     max_video_bytes: int = Field(default=500_000_000, ge=1)
     max_pixels: int = Field(default=40_000_000, ge=1)

@@ -1,14 +1,51 @@
-"""What a request did: wall time per step, progress of long work, and structured logs."""
+"""Whose work is done, and what it did: context, wall time per step, progress of long work, structured logs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, time
 
 import structlog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("modiste")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Whose work is done and until when it is wanted; goes along with every call between processes.
+
+    deadline:    seconds since 1970 by the clock of the machine that took the request; None where nobody waits
+    traceparent: the span that the work belongs to (W3C Trace Context); "" where none is recorded
+    """
+
+    request: str = ""
+    tenant: str = ""
+    flow: str = ""
+    job: str = ""
+    deadline: float | None = None
+    traceparent: str = ""
+
+    def expired(self) -> bool:
+        return self.deadline is not None and time() > self.deadline
+
+
+_context: ContextVar[Context] = ContextVar("context", default=Context())  # noqa: B039 - frozen
+
+
+def context() -> Context:
+    """Of the work that runs now."""
+    return _context.get()
+
+
+@contextmanager
+def within(given: Context) -> Iterator[None]:
+    """Work inside the block is done in this context."""
+    token = _context.set(given)
+    try:
+        yield
+    finally:
+        _context.reset(token)
 
 
 @dataclass(slots=True)

@@ -1,6 +1,5 @@
 """The HTTP service as a plain FastAPI application: one operation for each flow, jobs, files, health."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -8,34 +7,32 @@ import httpx
 from fastapi import FastAPI
 
 from api import errors
-from api.deps import Flows, Services
+from api.admission import Admission
+from api.deps import Flows, Jobs, Services
 from api.files import FileStore
-from api.jobs import JobStore
 from api.routes import files, flows, health, jobs
-from api.worker import Worker
+from api.tenants import load_tenants
 from modiste.settings import settings
 
-SWEEP_EVERY_S = 600.0
 
+def http_app(called: Flows, kept: Jobs, user: httpx.AsyncClient) -> FastAPI:
+    """The application, with its files under the configured state folder.
 
-def http_app(called: Flows, user: httpx.AsyncClient) -> FastAPI:
-    """The application, with its stores under the configured state folder.
-
-    called: how flows are run; user: reaches this very application the way users do
+    called: how flows are run; kept: who has the jobs; user: reaches this very application the way users do
     """
-    state = settings().state
-    state.mkdir(parents=True, exist_ok=True)
-    file_store, job_store = FileStore(state / "files"), JobStore(state)
+    services = Services(
+        flows=called,
+        jobs=kept,
+        files=FileStore(settings().state / "files"),
+        tenants=load_tenants(settings().tenants),
+        admission=Admission(settings().concurrency, settings().deadline_s),
+        user=user,
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
-        worker = Worker(called, job_store, file_store)
-        app.state.services = Services(flows=called, files=file_store, jobs=job_store, worker=worker, user=user)
-        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(_sweep(file_store, job_store))]
+        app.state.services = services
         yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await user.aclose()
 
     app = FastAPI(
@@ -54,11 +51,3 @@ def http_app(called: Flows, user: httpx.AsyncClient) -> FastAPI:
         app.include_router(routes.router)
     flows.describe_options(app)
     return app
-
-
-async def _sweep(file_store: FileStore, job_store: JobStore) -> None:
-    keep_s = settings().keep_hours * 3600
-    while True:
-        await asyncio.to_thread(file_store.sweep, keep_s)
-        await asyncio.to_thread(job_store.sweep, keep_s)
-        await asyncio.sleep(SWEEP_EVERY_S)

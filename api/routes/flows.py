@@ -3,8 +3,10 @@
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -13,15 +15,19 @@ from pydantic.json_schema import models_json_schema
 from starlette.datastructures import UploadFile
 
 from api.accept import prefers_picture
-from api.deps import Deps, Services
+from api.deps import Caller, Deps, Services
 from api.files import media_type
 from api.flows import build_request, parse_options, request_schema, response_model, store_result
+from api.jobs import new_folder
 from api.routes.jobs import JobView, view
+from api.tenants import Tenant
 from api.uploads import HEAD, Form, read_form
 from graphs import GRAPHS
 from graphs.signature import Signature, signature
-from modiste.errors import NotFound
+from modiste.errors import DeadlineExceeded, NotFound
 from modiste.image import MEDIA_TYPES, Format
+from modiste.settings import settings
+from modiste.telemetry import Context, within
 from modiste.video import probe, sniff_container
 
 TWINS = {"anonymize": "anonymize_video"}
@@ -76,20 +82,32 @@ def describe_options(app: FastAPI) -> None:
 
 
 def _endpoint(of: Signature) -> Callable[..., Awaitable[Response]]:
-    async def endpoint(request: Request, services: Deps, image_format: FormatQuery = "jpeg") -> Response:
-        twin = signature(TWINS[of.flow]) if of.flow in TWINS else None
-        names = dict.fromkeys(slot.name for f in (of, twin) if f for slot in f.uploads)
-        form = await read_form(request, files=tuple(names), videos=of.takes_video or twin is not None)
-        try:
-            if of.takes_video:
-                return await _accept(of, form, services, image_format)
-            if twin is not None and await _holds_video(form):
-                return await _accept(twin, form, services, image_format)
-            return await _run(of, form, services, image_format, request.headers.get("accept", "*/*"))
-        finally:
-            await form.close()
+    twin = TWINS.get(of.flow)
+
+    async def endpoint(
+        request: Request, services: Deps, tenant: Caller, image_format: FormatQuery = "jpeg"
+    ) -> Response:
+        with services.admission.admit(of.flow, tenant):
+            other = None if twin is None else signature(twin)
+            names = dict.fromkeys(slot.name for f in (of, other) if f for slot in f.uploads)
+            form = await read_form(request, files=tuple(names), videos=of.takes_video or other is not None)
+            try:
+                if of.takes_video:
+                    return await _accept(of, form, services, tenant, image_format)
+                if other is not None and await _holds_video(form):
+                    return await _accept(other, form, services, tenant, image_format)
+                with within(_context(of, tenant)):
+                    return await _run(of, form, services, image_format, request.headers.get("accept", "*/*"))
+            finally:
+                await form.close()
 
     return endpoint
+
+
+def _context(of: Signature, tenant: Tenant) -> Context:
+    return Context(
+        request=token_hex(16), tenant=tenant.name, flow=of.flow, deadline=time.time() + settings().deadline_s
+    )
 
 
 async def _run(of: Signature, form: Form, services: Services, image_format: Format, accept: str) -> Response:
@@ -97,7 +115,13 @@ async def _run(of: Signature, form: Form, services: Services, image_format: Form
     options = parse_options(of, form.options)
     contents = {name: await upload.read() for name, upload in form.files.items()}
     typed = await build_request(of, contents, options)
-    outcome = await services.flows.run(of.flow, typed)
+    try:
+        async with asyncio.timeout(settings().deadline_s) as waited:
+            outcome = await services.flows.run(of.flow, typed)
+    except TimeoutError as error:
+        if not waited.expired():
+            raise
+        raise DeadlineExceeded(f"expected {of.flow} to be done within {settings().deadline_s:.0f} s") from error
     result = await store_result(of, typed, outcome, services.files, image_format)
     report_id = await asyncio.to_thread(services.files.put, json.dumps(result).encode(), "json")
     headers = {"Modiste-Report": report_id}
@@ -109,11 +133,10 @@ async def _run(of: Signature, form: Form, services: Services, image_format: Form
     return JSONResponse(result, headers=headers)
 
 
-async def _accept(of: Signature, form: Form, services: Services, image_format: Format) -> Response:
+async def _accept(of: Signature, form: Form, services: Services, tenant: Tenant, image_format: Format) -> Response:
     """Keep the uploads and queue a job."""
     options = parse_options(of, form.options)
-    job_id = await asyncio.to_thread(services.jobs.new_id)
-    folder = services.jobs.inputs(job_id)
+    folder = await asyncio.to_thread(new_folder, settings().state)
     try:
         contents: dict[str, Path] = {}
         for name, upload in _by_slot(of, form):
@@ -125,8 +148,7 @@ async def _accept(of: Signature, form: Form, services: Services, image_format: F
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, folder)
         raise
-    job = await asyncio.to_thread(services.jobs.add, job_id, of.flow, options.model_dump_json(), image_format)
-    services.worker.wake()
+    job = await services.jobs.add(folder.name, of.flow, options.model_dump_json(), image_format, tenant.name)
     shown = view(job)
     return JSONResponse(shown.model_dump(), 202, headers={"Location": shown.url})
 

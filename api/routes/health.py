@@ -42,7 +42,12 @@ async def _golden(services: Services) -> None:
     started = perf_counter()
     url = f"/v1/flows/{GOLDEN_FLOW}"
     try:
-        answer = await services.user.post(url, files={"options": (None, GOLDEN_OPTIONS)}, timeout=TIMEOUT_S)
+        answer = await services.user.post(
+            url,
+            files={"options": (None, GOLDEN_OPTIONS)},
+            headers={"Authorization": f"Bearer {services.tenants.probe_key}"},
+            timeout=TIMEOUT_S,
+        )
     except httpx.HTTPError as error:
         raise NotReady(f"expected an answer to the golden request, got {type(error).__name__}") from error
     if answer.status_code != 200:

@@ -8,9 +8,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from api.deps import Deps, Services
+from api.deps import Caller, Deps, Services
 from api.errors import Problem
-from api.jobs import ENDED, Job, State
+from api.jobs import ENDED, Job, State, no_such_job
+from api.tenants import Tenant
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -46,21 +47,28 @@ def view(job: Job) -> JobView:
 
 
 @router.get("/{job_id}", summary="State and progress of a job")
-async def get_job(job_id: str, services: Deps) -> JobView:
-    return view(await asyncio.to_thread(services.jobs.get, job_id))
+async def get_job(job_id: str, services: Deps, tenant: Caller) -> JobView:
+    return view(await _own(job_id, services, tenant))
 
 
 @router.delete("/{job_id}", summary="Cancel a job")
-async def delete_job(job_id: str, services: Deps) -> JobView:
+async def delete_job(job_id: str, services: Deps, tenant: Caller) -> JobView:
     """Stops the work and deletes the uploaded files. A job that has ended stays as it is."""
-    return view(await services.worker.cancel(job_id))
+    await _own(job_id, services, tenant)
+    return view(await services.jobs.cancel(job_id))
 
 
 @router.get("/{job_id}/events", response_class=EventSourceResponse, summary="Progress as server-sent events")
-async def job_events(job_id: str, services: Deps) -> EventSourceResponse:
+async def job_events(job_id: str, services: Deps, tenant: Caller) -> EventSourceResponse:
     """Sends the job as JSON at once, at each change, and last when it has ended."""
-    first = await asyncio.to_thread(services.jobs.get, job_id)
-    return EventSourceResponse(_events(first, services))
+    return EventSourceResponse(_events(await _own(job_id, services, tenant), services))
+
+
+async def _own(job_id: str, services: Services, tenant: Tenant) -> Job:
+    job = await services.jobs.get(job_id)
+    if job.tenant != tenant.name:
+        raise no_such_job(job_id)
+    return job
 
 
 async def _events(job: Job, services: Services) -> AsyncGenerator[ServerSentEvent, None]:
@@ -73,4 +81,4 @@ async def _events(job: Job, services: Services) -> AsyncGenerator[ServerSentEven
         if job.state in ENDED:
             return
         await asyncio.sleep(LOOK_EVERY_S)
-        job = await asyncio.to_thread(services.jobs.get, job.id)
+        job = await services.jobs.get(job.id)

@@ -1,5 +1,6 @@
 """The HTTP application in this process, on small real flows, without Ray."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -9,8 +10,10 @@ import httpx
 import pytest
 import tiny
 
-from api.deps import Flows
+from api.files import FileStore
+from api.jobs import JobStore
 from api.routes import http_app
+from api.worker import Worker
 from deployments import EDITIONS, MODELS
 from graphs import GRAPHS
 from graphs.local import LocalRunner
@@ -18,6 +21,7 @@ from graphs.report import Outcome, run
 from graphs.signature import signature
 from graphs.watch import watch
 from modiste.settings import settings
+from modiste.telemetry import context
 
 
 class LocalFlows:
@@ -30,7 +34,7 @@ class LocalFlows:
         return await run(name, self.runner.graph(name), request)
 
     def stream(self, name: str, request: object) -> AsyncGenerator[float | Outcome[Any], None]:
-        return watch(name, self.runner.graph(name), request)
+        return watch(name, self.runner.graph(name), request, context())
 
 
 @pytest.fixture
@@ -58,16 +62,20 @@ def serving(small_flows: None) -> Serving:
 
     @asynccontextmanager
     async def start() -> AsyncGenerator[httpx.AsyncClient, None]:
-        flows: Flows = LocalFlows()
+        flows, state = LocalFlows(), settings().state
+        worker = Worker(flows, JobStore(state), FileStore(state / "files"))
         user = httpx.AsyncClient(base_url="http://test")
-        app = http_app(flows, user)
+        app = http_app(flows, worker, user)
         user._transport = httpx.ASGITransport(app)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://test") as c,
         ):
+            working = asyncio.create_task(worker.run())
             yield c
+            working.cancel()
+            await asyncio.wait([working])
 
     return start
 

@@ -27,7 +27,7 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, None]:
-    """Runs the small flows as the application "modiste"; gives a folder that all its processes see."""
+    """Runs the small flows; gives a folder that all its processes see."""
     folder = tmp_path_factory.mktemp("cluster")
     prepare()
     environment = {
@@ -50,7 +50,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, N
     from ray import serve
     from ray.serve.config import HTTPOptions
 
-    from api.app import APPLICATION, application
+    from api.app import deploy
 
     ray.init(
         address="local",
@@ -66,7 +66,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path, None, N
     )
     try:
         serve.start(http_options=HTTPOptions(host=settings().host, port=settings().port))
-        serve.run(application(), name=APPLICATION)
+        deploy()
         yield folder
     finally:
         serve.shutdown()

@@ -11,6 +11,7 @@ from deployments import open_model
 from deployments.environment import prepare
 from deployments.golden import golden_inputs
 from modiste.settings import settings
+from modiste.telemetry import Context
 
 # Ray's own threads and sockets outlive a test.
 pytestmark = [pytest.mark.cluster, pytest.mark.weights, pytest.mark.filterwarnings("ignore")]
@@ -28,9 +29,6 @@ def gathering() -> Iterator[None]:
         import ray
         from ray import serve
 
-        from deployments.app import bind
-
-        bind.cache_clear()
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         try:
             serve.start(proxy_location="Disabled")
@@ -38,8 +36,7 @@ def gathering() -> Iterator[None]:
         finally:
             serve.shutdown()
             ray.shutdown()
-            bind.cache_clear()
-    settings.cache_clear()
+        settings.cache_clear()
 
 
 async def test_concurrent_callers_get_what_each_would_alone(gathering: None) -> None:
@@ -54,7 +51,7 @@ async def test_concurrent_callers_get_what_each_would_alone(gathering: None) -> 
     model.close()
     handle = serve.run(bind(MODEL), name=MODEL, route_prefix=None)
     assert bind(MODEL)._bound_deployment.func_or_class is GatheringReplica
-    together = await asyncio.gather(*(answer(lambda each=each: handle.remote([each])) for each in articles))
+    together = await asyncio.gather(*(answer(lambda each=each: handle.remote([each], Context())) for each in articles))
     for one, (other,) in zip(alone, together, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
     assert not np.allclose(alone[0], alone[-1], atol=1e-3)

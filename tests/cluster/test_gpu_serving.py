@@ -13,6 +13,7 @@ from tiny import FREE_MB, Negative, Plate
 
 from modiste.errors import NoFace, OutOfMemory
 from modiste.image import RGBImage
+from modiste.telemetry import Context
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -26,9 +27,9 @@ def plate(value: int, **more: str) -> Plate:
 
 
 def inverter() -> "DeploymentHandle[list[Negative]]":
-    from ray import serve
+    from deployments.app import handle_of
 
-    return serve.get_deployment_handle("inverter", "modiste")
+    return handle_of("inverter")
 
 
 @contextmanager
@@ -47,7 +48,7 @@ def serving(model_id: str) -> "Iterator[DeploymentHandle[list[Negative]]]":
 async def one(handle: "DeploymentHandle[list[Negative]]", x: Plate) -> Negative:
     from deployments.app import answer
 
-    results: list[Negative] = await answer(lambda: handle.remote([x]))
+    results: list[Negative] = await answer(lambda: handle.remote([x], Context()))
     return results[0]
 
 
@@ -64,7 +65,7 @@ async def test_a_refusal_does_not_fail_the_company(cluster: Path) -> None:
     with serving("gathering_inverter") as handle:
         await one(handle, plate(1))
         answers = await asyncio.gather(
-            *(one(handle, plate(value)) for value in (3, 0, 5, 6)), handle.remote([]), return_exceptions=True
+            *(one(handle, plate(value)) for value in (3, 0, 5, 6)), handle.remote([], Context()), return_exceptions=True
         )
     assert isinstance(answers[1], NoFace)
     assert answers[4] == []
@@ -93,7 +94,7 @@ def test_a_replica_without_room_does_not_start(cluster: Path) -> None:
         large = serve.RunTarget(bind("large_inverter"), name="large_inverter", route_prefix=None)
         serve.run_many([large], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         assert f"expected {FREE_MB + 1} MB free on GPU" in _message("large_inverter", within_s=30)
-        assert serve.status().applications["modiste"].status == "RUNNING"
+        assert serve.status().applications["inverter"].status == "RUNNING"
     finally:
         serve.delete("large_inverter")
 
@@ -114,7 +115,7 @@ def _message(model_id: str, *, within_s: float) -> str:
 async def test_out_of_memory_takes_one_replica_and_no_other(cluster: Path, tmp_path: Path) -> None:
     with serving("gathering_inverter") as other:
         first, beside = await one(inverter(), plate(1)), await one(other, plate(1))
-        refused = (await inverter().remote([plate(2, exhaust_once=str(tmp_path / "first"))]),)
+        refused = (await inverter().remote([plate(2, exhaust_once=str(tmp_path / "first"))], Context()),)
         assert isinstance(refused[0], OutOfMemory)
         assert OutOfMemory.status == 503
         assert (await one(other, plate(1))).pid == beside.pid

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from tiny import ClipRequest, Negative, Plate, TinyOptions, TinyRequest
 
-from graphs import GRAPHS
 from graphs.base import VideoFile
 from graphs.report import Outcome
 from modiste.errors import NoFace
 from modiste.image import RGBImage
 from modiste.settings import settings
 from modiste.spec import Resources
+from modiste.telemetry import Context
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -34,26 +34,22 @@ BLACK = RGBImage(np.zeros((8, 8, 3), np.uint8))
 
 
 def model() -> "DeploymentHandle[list[Negative]]":
-    from ray import serve
+    from deployments.app import handle_of
 
-    from api.app import APPLICATION
-
-    return serve.get_deployment_handle("inverter", APPLICATION)
+    return handle_of("inverter")
 
 
 def flows() -> "ServeFlows":
+    from api.app import serve_flows
+
+    return serve_flows()
+
+
+def test_each_model_and_each_flow_is_an_application_of_its_own(cluster: Path) -> None:
     from ray import serve
 
-    from api.app import APPLICATION, ServeFlows
-
-    return ServeFlows({name: serve.get_deployment_handle(name, APPLICATION) for name in GRAPHS})
-
-
-def test_each_model_and_each_flow_is_one_deployment(cluster: Path) -> None:
-    from ray import serve
-
-    deployments = serve.status().applications["modiste"].deployments
-    assert set(deployments) == {"http", "inverter", "tiny", "tiny_clip"}
+    deployments = {name: list(found.deployments) for name, found in serve.status().applications.items()}
+    assert deployments == {name: [name] for name in ("http", "jobs", "inverter", "tiny", "tiny_clip")}
 
 
 def test_declared_memory_becomes_a_fraction_of_a_gpu(cluster: Path) -> None:
@@ -79,19 +75,18 @@ def test_autoscaling_is_as_the_spec_says(cluster: Path) -> None:
     scaling = deployment._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 2, 3.0)
     assert scaling.upscale_delay_s >= scaling.look_back_period_s == LOOK_BACK_S
-    assert bind("inverter") is bind("inverter")
 
 
 async def test_inputs_of_one_call_arrive_together_and_in_order(cluster: Path) -> None:
     plates = [Plate(image=RGBImage(np.full((4, 4, 3), value, np.uint8))) for value in (1, 2, 3)]
-    negatives = await model().remote(plates)
+    negatives = await model().remote(plates, Context())
     assert [negative.image[0, 0, 0] for negative in negatives] == [254, 253, 252]
     assert {negative.calls for negative in negatives} == {3}
 
 
 async def test_many_callers_are_served_without_back_off(cluster: Path) -> None:
     plates = [Plate(image=PICTURE) for _ in range(40)]
-    await model().remote(plates[:1])
+    await model().remote(plates[:1], Context())
     started = time.perf_counter()
     answers = await asyncio.gather(*(_one(plate) for plate in plates))
     assert len(answers) == 40
@@ -99,7 +94,7 @@ async def test_many_callers_are_served_without_back_off(cluster: Path) -> None:
 
 
 async def _one(plate: Plate) -> Negative:
-    answers: list[Negative] = await model().remote([plate])
+    answers: list[Negative] = await model().remote([plate], Context())
     return answers[0]
 
 

@@ -16,6 +16,7 @@ import tiny
 from deployments.environment import prepare
 from modiste.image import RGBImage
 from modiste.settings import settings
+from modiste.telemetry import Context
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -79,5 +80,5 @@ def test_replicas_of_one_model_are_on_different_gpus(nodes: "Cluster") -> None:
     seen: set[str] = set()
     started = time.monotonic()
     while seen != {"0", "1"} and time.monotonic() - started < 20:
-        seen |= {call.result()[0].gpu for call in [handle.remote([plate]) for _ in range(8)]}
+        seen |= {call.result()[0].gpu for call in [handle.remote([plate], Context()) for _ in range(8)]}
     assert seen == {"0", "1"}

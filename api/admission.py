@@ -1,0 +1,102 @@
+"""Who is let in: a bounded number of requests at once, and none that could not be done in time.
+
+Each flow has a place of its own (a bulkhead), so that a slow one cannot take the server from the others. What is
+refused is refused at once, before its body is read, with the time after which to come again.
+"""
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from time import monotonic
+
+from api.errors import Overloaded, TooManyRequests
+from api.tenants import Tenant
+
+AT_ONCE = 32
+"""Requests to one flow at once, where the settings do not say."""
+BATCH_SHARE = 0.5
+"""Of a flow's places, at most, for tenants of the batch tier together."""
+MEMORY = 16
+"""Completions from which the pace is judged."""
+
+
+class Pace:
+    """How fast a flow gets done with requests while it has some."""
+
+    def __init__(self) -> None:
+        self._done: deque[float] = deque(maxlen=MEMORY)
+        self._since = 0.0
+
+    def begin(self, now: float) -> None:
+        """It had none, and has one now."""
+        self._done.clear()
+        self._since = now
+
+    def end(self, now: float) -> None:
+        if len(self._done) == MEMORY:
+            self._since = self._done[0]
+        self._done.append(now)
+
+    def seconds_each(self, now: float) -> float:
+        """0 as long as nothing is known. Grows while nothing gets done."""
+        return (now - self._since) / len(self._done) if self._done else 0.0
+
+
+class Admission:
+    """Of one ingress replica; used from its event loop alone.
+
+    limits: requests at once by flow; deadline_s: within which each is to be done
+    """
+
+    def __init__(self, limits: Mapping[str, int], deadline_s: float) -> None:
+        self._limits, self._deadline_s = limits, deadline_s
+        self._paces: dict[str, Pace] = {}
+        self.in_flight: Counter[str] = Counter()
+        self._batch: Counter[str] = Counter()
+        self._tenants: Counter[str] = Counter()
+
+    @contextmanager
+    def admit(self, flow: str, tenant: Tenant) -> Iterator[None]:
+        """Holds a place inside the block.
+
+        raises: TooManyRequests where the tenant has all of its own; Overloaded where the flow has none, or could not
+                get done with this one in time
+        """
+        now = monotonic()
+        pace = self._paces.setdefault(flow, Pace())
+        if not self.in_flight[flow]:
+            pace.begin(now)
+        self._check(flow, tenant, pace.seconds_each(now))
+        batch = tenant.tier == "batch"
+        self.in_flight[flow] += 1
+        self._tenants[tenant.name] += 1
+        self._batch[flow] += batch
+        try:
+            yield
+        finally:
+            self.in_flight[flow] -= 1
+            self._tenants[tenant.name] -= 1
+            self._batch[flow] -= batch
+            pace.end(monotonic())
+
+    def _check(self, flow: str, tenant: Tenant, seconds_each: float) -> None:
+        if self._tenants[tenant.name] >= tenant.concurrency:
+            raise TooManyRequests(
+                f"expected at most {tenant.concurrency} requests at once, got one more", _after(seconds_each)
+            )
+        limit = self._limits.get(flow, AT_ONCE)
+        if tenant.tier == "batch" and self._batch[flow] >= max(1, int(limit * BATCH_SHARE)):
+            raise Overloaded(f"expected a free place for batch work in {flow}, got none", _after(seconds_each))
+        if self.in_flight[flow] >= limit:
+            raise Overloaded(f"expected a free place in {flow}, got {limit} requests at once", _after(seconds_each))
+        wait_s = seconds_each * (self.in_flight[flow] + 1)
+        if wait_s > self._deadline_s:
+            raise Overloaded(
+                f"expected {flow} to be done within {self._deadline_s:.0f} s, at its pace it would take {wait_s:.0f} s",
+                _after(wait_s - self._deadline_s),
+            )
+
+
+def _after(seconds: float) -> int:
+    return max(1, math.ceil(seconds))
