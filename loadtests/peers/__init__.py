@@ -1,0 +1,1 @@
+"""The same pipelines hosted in other servers, to compare with."""
