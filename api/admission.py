@@ -19,6 +19,8 @@ BATCH_SHARE = 0.5
 """Of a flow's places, at most, for tenants of the batch tier together."""
 MEMORY = 16
 """Completions from which the pace is judged."""
+LEAST = 4
+"""Of them, after the first: a pause after fewer says nothing yet."""
 
 
 class Pace:
@@ -26,21 +28,22 @@ class Pace:
 
     def __init__(self) -> None:
         self._done: deque[float] = deque(maxlen=MEMORY)
-        self._since = 0.0
 
-    def begin(self, now: float) -> None:
+    def begin(self) -> None:
         """It had none, and has one now."""
         self._done.clear()
-        self._since = now
 
     def end(self, now: float) -> None:
-        if len(self._done) == MEMORY:
-            self._since = self._done[0]
         self._done.append(now)
 
     def seconds_each(self, now: float) -> float:
-        """0 as long as nothing is known. Grows while nothing gets done."""
-        return (now - self._since) / len(self._done) if self._done else 0.0
+        """0 as long as too little is known. Grows while nothing gets done.
+
+        Counted from the first completion: how long that one took says how long one takes, not how many are done side
+        by side.
+        """
+        known = len(self._done) - 1
+        return (now - self._done[0]) / known if known >= LEAST else 0.0
 
 
 class Admission:
@@ -66,7 +69,7 @@ class Admission:
         now = monotonic()
         pace = self._paces.setdefault(flow, Pace())
         if not self.in_flight[flow]:
-            pace.begin(now)
+            pace.begin()
         self._check(flow, tenant, pace.seconds_each(now))
         batch = tenant.tier == "batch"
         self.in_flight[flow] += 1

@@ -29,6 +29,7 @@ from api.routes import http_app
 from api.worker import Worker
 from deployments import model_for
 from deployments.app import answer, busy, handle_of, options
+from deployments.load import ProcessLoad
 from graphs import GRAPHS, graph_class
 from graphs.report import Outcome
 from modiste.errors import ModisteError
@@ -37,10 +38,10 @@ from modiste.spec import Resources
 from modiste.telemetry import context, log
 
 HTTP, JOBS = "http", "jobs"
-INGRESS = Resources(cpus=1.0, min_replicas=1, max_replicas=4, target_ongoing_requests=16.0)
+INGRESS = Resources(cpus=1.0, min_replicas=1, max_replicas=4)
 KEEPER = Resources(cpus=1.0, min_replicas=1, max_replicas=1)
 """One keeps all jobs; two for a moment, during an upgrade, do no harm."""
-INGRESS_ONGOING = 1024
+INGRESS_TAKES = {"max_ongoing_requests": 1024, "max_queued_requests": -1}
 """So many that requests are refused by admission, which says why and until when, and not by Serve."""
 SWEEP_EVERY_S = 600.0
 OBJECT_STORE_BYTES = 512_000_000
@@ -165,14 +166,24 @@ def ingress() -> FastAPI:
     return http_app(serve_flows(), ServeJobs(handle_of(JOBS)), httpx.AsyncClient(base_url=address()))
 
 
+class Ingress:
+    """Beside the HTTP app: what the policy that scales it asks for."""
+
+    def __init__(self) -> None:
+        self._load = ProcessLoad()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        return self._load.stats()
+
+
 class NoArguments(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
 def http(_arguments: NoArguments) -> serve.Application:
     """For configuration files: `import_path: api.app:http`."""
-    served = serve.deployment(serve.ingress(ingress)())
-    return served.options(name=HTTP, **(options(HTTP, INGRESS) | {"max_ongoing_requests": INGRESS_ONGOING})).bind()
+    served = serve.deployment(serve.ingress(ingress)(Ingress))
+    return served.options(name=HTTP, **(options(HTTP, INGRESS) | INGRESS_TAKES)).bind()
 
 
 def jobs(_arguments: NoArguments) -> serve.Application:

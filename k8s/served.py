@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import deployments.app
-from api.app import HTTP, INGRESS, INGRESS_ONGOING, JOBS, KEEPER, applications
+from api.app import HTTP, INGRESS, INGRESS_TAKES, JOBS, KEEPER, applications
 from deployments import MODELS, model_class
 from graphs import GRAPHS
 from graphs.replica import FLOW
@@ -102,7 +102,7 @@ def _served(environment: Environment, name: str) -> Served:
     with under(model_settings(environment, pool)):
         options = deployments.app.options(name, resources)
     if name == HTTP:
-        options |= {"max_ongoing_requests": INGRESS_ONGOING}
+        options |= INGRESS_TAKES
     options["ray_actor_options"] = {
         **{key: value for key, value in options["ray_actor_options"].items() if key != "num_gpus" or value},
         "num_cpus": round(resources.cpus * pool.cpu_share, 4),
