@@ -49,7 +49,9 @@ class Host:
     @contextmanager
     def running(self, flow: str) -> Iterator[Running]:
         environment = {"MODISTE_PORT": str(self.port), "OMP_WAIT_POLICY": "PASSIVE"} | dict(self.environment)
-        with hosted([self.python, *self.command], environment, f"http://127.0.0.1:{self.port}", [flow]) as server:
+        address = f"http://127.0.0.1:{self.port}"
+        command = [self.python, *self.command]
+        with hosted(command, environment, address, lambda: ask(address, flow, 0).raise_for_status()) as server:
             yield server
 
 
