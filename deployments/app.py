@@ -13,8 +13,8 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from deployments import model_class
 from deployments.placement import gathers, gpu_share, mps_limits
 from deployments.replica import LAST_WORDS_S, Call, Replica
+from deployments.scaling import autoscaling
 from modiste.errors import Busy, ModisteError, NotDeployed, OutOfMemory
-from modiste.settings import settings
 from modiste.spec import Resources
 from modiste.telemetry import Context, context, log
 
@@ -22,10 +22,6 @@ CPU_SHARE = 0.06
 """Cores that Ray reserves per core a spec asks for. A request visits its models one after the other, so most
 replicas idle; at this share all models, all flows and a few more replicas fit on two cores, and no machine
 starts more than about 16 replicas per core."""
-
-LOOK_BACK_S = 15.0
-"""Load is averaged over this long; no scaling delay may be shorter, or replicas come and go with every burst."""
-
 
 ONGOING = 32
 """Calls that a replica takes on at once, above the expected concurrency: a caller whose replica is full waits in
@@ -38,14 +34,16 @@ class GatheringReplica(Replica):
     def __init__(self, model_id: str) -> None:
         super().__init__(model_id)
         of = model_class(model_id)
+        self._room = of.max_batch()
         self._together.set_max_batch_size(min(of.max_batch(), ONGOING))
         self._together.set_batch_wait_timeout_s(of.spec.resources.batch_wait_ms / 1000)
 
     async def __call__(self, inputs: Sequence[Any], given: Context) -> list[Any] | ModisteError:
         if not inputs:
             return []
-        answered: list[Any] | ModisteError = await self._together((inputs, given))
-        return answered
+        with self._load.taken(len(inputs)):
+            answered: list[Any] | ModisteError = await self._together((inputs, given))
+            return answered
 
     @serve.batch
     async def _together(self, calls: list[Call]) -> list[list[Any] | ModisteError]:
@@ -73,21 +71,12 @@ def bind(model_id: str) -> serve.Application:
 
 def options(name: str, resources: Resources) -> dict[str, Any]:
     """Serve's deployment options for the declared resources of a model or a flow."""
-    least, most = settings().replicas.get(name, (resources.min_replicas, resources.max_replicas))
     actor: dict[str, Any] = {"num_cpus": resources.cpus * CPU_SHARE, "num_gpus": gpu_share(resources)}
     if limits := mps_limits(resources):
         actor["runtime_env"] = {"env_vars": limits}
     return {
         "ray_actor_options": actor,
-        "autoscaling_config": {
-            "min_replicas": least,
-            "max_replicas": most,
-            "target_ongoing_requests": resources.target_ongoing_requests,
-            "look_back_period_s": LOOK_BACK_S,
-            "upscale_delay_s": LOOK_BACK_S,
-            "downscale_delay_s": 300.0,
-            "downscale_to_zero_delay_s": 600.0,
-        },
+        "autoscaling_config": autoscaling(name, resources),
         "max_ongoing_requests": ONGOING,
         "max_queued_requests": 64,
         "health_check_period_s": 10.0,

@@ -16,6 +16,9 @@ HIGH = 0.8
 LOW = 0.6
 """Of a replica's time, at most, after one was taken away. Between the two nothing changes."""
 
+DRAIN_S = 15.0
+"""In which work that has piled up is done, besides what comes: about as long as it takes until more replicas do any."""
+
 GROWTH = 2
 """Times as many replicas as run, at most at once: until those have started, nobody knows what they change."""
 
@@ -35,16 +38,17 @@ class Load:
 
 
 def wanted(load: Load, *, running: int, target: int, accepted_wait_s: float) -> int:
-    """Replicas that keep each under `HIGH` and the work that waits under `accepted_wait_s` for each.
+    """Replicas that keep each under `HIGH`; where more than `accepted_wait_s` of work waits for each, also those that do
+    it within `DRAIN_S`.
 
     running: that answer; target: that were asked for last
     """
-    queue = round(load.waiting_s / accepted_wait_s)
-    rise = max(ceil(load.busy / HIGH), queue)
-    fall = max(ceil(load.busy / LOW), queue, 1 if load.calls > 0 else 0)
+    rise = ceil(load.busy / HIGH)
+    if load.waiting_s > accepted_wait_s * max(1, running):
+        rise = max(rise, running + 1, ceil(load.busy + load.waiting_s / DRAIN_S))
     if rise > target:
         return max(target, min(rise, GROWTH * max(1, running)))
-    return min(target, fall)
+    return min(target, max(rise, ceil(load.busy / LOW), 1 if load.calls > 0 else 0))
 
 
 def load_of(metrics: Mapping[str, Mapping[Any, float]], *, calls: float, queued: float) -> Load:

@@ -11,6 +11,7 @@ import cv2
 
 from compile.engine import GPUOutOfMemory
 from deployments import gpu_device, model_class, open_model, threads_of
+from deployments.load import WorkLoad
 from deployments.placement import gpu_share
 from modiste.errors import DeadlineExceeded, ModisteError, OutOfMemory
 from modiste.telemetry import Context, log, within
@@ -45,6 +46,11 @@ class Replica:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=model_id)
         self._started: float | None = None
         self._spent: str | None = None
+        self._load, self._room = WorkLoad(), 1
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """For the policy that scales this deployment; Serve asks by this name."""
+        return self._load.stats()
 
     async def __call__(self, inputs: Sequence[Any], given: Context) -> list[Any] | ModisteError:
         """One result per input, in order; or the refusal, which as an exception would be logged as a failure.
@@ -53,7 +59,8 @@ class Replica:
         """
         if not inputs:
             return []
-        return (await self.answers([(inputs, given)]))[0]
+        with self._load.taken(len(inputs)):
+            return (await self.answers([(inputs, given)]))[0]
 
     async def answers(self, calls: Sequence[Call]) -> list[list[Any] | ModisteError]:
         """One answer per call."""
@@ -75,8 +82,9 @@ class Replica:
         wanted = [i for i, (_, given) in enumerate(calls) if not given.expired()]
         self._started = monotonic()
         try:
-            for i, answer in zip(wanted, self._answers([calls[i] for i in wanted]), strict=True):
-                answers[i] = answer
+            with self._load.worked(sum(len(calls[i][0]) for i in wanted), self._room):
+                for i, answer in zip(wanted, self._answers([calls[i] for i in wanted]), strict=True):
+                    answers[i] = answer
         finally:
             self._started = None
         return answers

@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments import model_for
 from deployments.app import call_model, handle_of, options
+from deployments.load import ProcessLoad
 from graphs import graph_class
 from graphs.report import Outcome, run
 from graphs.watch import watch
@@ -22,7 +23,7 @@ from modiste.settings import settings
 from modiste.spec import Resources
 from modiste.telemetry import Context, within
 
-FLOW = Resources(cpus=1.0, min_replicas=1, max_replicas=4, target_ongoing_requests=4.0)
+FLOW = Resources(cpus=1.0, min_replicas=1, max_replicas=4)
 
 WAKE_EVERY_S = 300.0
 """Well under the time after which an unused model's last replica ends."""
@@ -55,6 +56,11 @@ class GraphReplica:
         self._graph = graph_class(name)(self._calls)
         self._woken = float("-inf")
         self._waking: asyncio.Future[list[Any]] | None = None
+        self._load = ProcessLoad()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """For the policy that scales this deployment; Serve asks by this name."""
+        return self._load.stats()
 
     def _wake(self) -> None:
         if monotonic() - self._woken > WAKE_EVERY_S:

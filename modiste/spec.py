@@ -71,7 +71,6 @@ class Resources:
     cpus: float = 1.0
     min_replicas: int = 0
     max_replicas: int = 4
-    target_ongoing_requests: float = 2.0
     batch_wait_ms: float = 2.0
 
 

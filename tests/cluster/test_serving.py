@@ -69,11 +69,12 @@ def test_a_model_that_does_not_fit_a_gpu_is_refused(cluster: Path) -> None:
 
 
 def test_autoscaling_is_as_the_spec_says(cluster: Path) -> None:
-    from deployments.app import LOOK_BACK_S, bind
+    from deployments.app import bind
+    from deployments.scaling import LOOK_BACK_S, UNMEASURED
 
     deployment = bind("inverter")._bound_deployment
     scaling = deployment._deployment_config.autoscaling_config
-    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 2, 3.0)
+    assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 2, UNMEASURED)
     assert scaling.upscale_delay_s >= scaling.look_back_period_s == LOOK_BACK_S
 
 

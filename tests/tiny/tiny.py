@@ -60,7 +60,7 @@ class Inverter(Inversion):
         role="Inversion",
         paper="classical: 255 - x",
         licence="ours",
-        resources=Resources(gpu_memory_mb=2000, min_replicas=1, max_replicas=2, target_ongoing_requests=3.0),
+        resources=Resources(gpu_memory_mb=2000, min_replicas=1, max_replicas=2),
     )
 
     def __init__(self, engines: Mapping[str, Engine]) -> None:
