@@ -1,69 +1,112 @@
-"""Who is let in, by a clock of the test's own."""
+"""Who is let in."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from api import admission
+from api import admission as module
 from api.admission import Admission
-from api.errors import Overloaded
+from api.errors import Overloaded, TooManyRequests
 from api.tenants import Tenant
 
-EVERYBODY = Tenant(name="public", tier="interactive", concurrency=1000)
+SHOP = Tenant(name="shop", concurrency=100)
+NIGHT = Tenant(name="night", tier="batch", concurrency=100)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    now = [0.0]
-    monkeypatch.setattr(admission, "monotonic", lambda: now[0])
-    yield now
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "monotonic", clock)
+    return clock
 
 
-def several(of: Admission, count: int) -> list[ExitStack]:
-    places = []
-    for _ in range(count):
-        places.append(ExitStack())
-        places[-1].enter_context(of.admit("flow", EVERYBODY))
-    return places
+def one_by_one(admission: Admission, clock: Clock, times: int, seconds: float) -> None:
+    """Requests that end one after the other while others wait behind them."""
+    for _ in range(times):
+        with admission.admit("flow", SHOP):
+            clock.now += seconds
 
 
-def test_one_more_than_the_limit_is_refused_until_one_is_done(clock: list[float]) -> None:
-    of = Admission({"flow": 3}, 60.0)
-    first, *_ = several(of, 3)
-    with pytest.raises(Overloaded):
-        several(of, 1)
-    first.close()
-    several(of, 1)
+def test_a_flow_takes_as_many_as_its_limit_and_others_stay_open(clock: Clock) -> None:
+    admission = Admission({"flow": 2}, 60)
+    with ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(admission.admit("flow", SHOP))
+        with pytest.raises(Overloaded) as refused, admission.admit("flow", SHOP):
+            pass
+        assert (refused.value.status, refused.value.code, refused.value.retry_after) == (503, "overloaded", 1)
+        with admission.admit("other", SHOP):
+            pass
+    with admission.admit("flow", SHOP):
+        assert admission.in_flight["flow"] == 1
 
 
-def test_a_slow_pace_refuses_what_could_not_be_done_in_time(clock: list[float]) -> None:
-    of = Admission({"flow": 100}, 60.0)
-    places = several(of, 20)
-    for place in places[:6]:
-        clock[0] += 10.0
-        place.close()
-    with pytest.raises(Overloaded, match="at its pace"):  # ten seconds each, and 14 are there
-        several(of, 1)
+def test_a_place_is_given_back_whatever_happens(clock: Clock) -> None:
+    admission = Admission({"flow": 1}, 60)
+    with pytest.raises(KeyError), admission.admit("flow", SHOP):
+        raise KeyError
+    with admission.admit("flow", SHOP):
+        pass
+    assert admission.in_flight["flow"] == 0
 
 
-def test_the_first_that_is_done_tells_nothing_of_those_beside_it(clock: list[float]) -> None:
-    """Twelve side by side, each of twenty seconds, are done in twenty seconds."""
-    of = Admission({"flow": 100}, 60.0)
-    places = several(of, 12)
-    clock[0] = 20.0
-    places[0].close()
-    places[1].close()
-    several(of, 1)
+def test_a_tenant_has_a_limit_over_all_flows(clock: Clock) -> None:
+    admission = Admission({}, 60)
+    small = Tenant(name="small", concurrency=1)
+    with admission.admit("flow", small), pytest.raises(TooManyRequests) as refused, admission.admit("other", small):
+        pass
+    assert refused.value.status == 429
 
 
-def test_a_stall_is_noticed(clock: list[float]) -> None:
-    """As where a replica ended: nothing is done for half a minute."""
-    of = Admission({"flow": 100}, 60.0)
-    places = several(of, 20)
-    for place in places[:10]:
-        clock[0] += 0.1
-        place.close()
-    clock[0] += 55.0
-    with pytest.raises(Overloaded):
-        several(of, 1)
+def test_batch_work_leaves_room_for_interactive_work(clock: Clock) -> None:
+    admission = Admission({"flow": 4}, 60)
+    with ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(admission.admit("flow", NIGHT))
+        with pytest.raises(Overloaded, match="batch"), admission.admit("flow", NIGHT):
+            pass
+        for _ in range(2):
+            held.enter_context(admission.admit("flow", SHOP))
+
+
+@pytest.mark.parametrize(("seconds", "let_in"), [(0.5, 32), (4.0, 15), (10.0, 6)])
+def test_what_could_not_be_done_in_time_is_refused(clock: Clock, seconds: float, let_in: int) -> None:
+    """At a pace of 4 s each, the 16th of those that wait would be done after 64 s."""
+    admission = Admission({}, 60)
+    with ExitStack() as held:
+        held.enter_context(admission.admit("flow", SHOP))
+        one_by_one(admission, clock, 20, seconds)
+        refused: Any = None
+        while refused is None:
+            try:
+                held.enter_context(admission.admit("flow", SHOP))
+            except Overloaded as error:
+                refused = error
+        assert admission.in_flight["flow"] == let_in
+        assert refused.retry_after >= 1
+
+
+def test_a_flow_that_gets_nothing_done_lets_fewer_in(clock: Clock) -> None:
+    """It was quick until it got stuck."""
+    admission = Admission({}, 60)
+    with admission.admit("flow", SHOP):
+        one_by_one(admission, clock, 20, 0.1)
+        clock.now += 600
+        with pytest.raises(Overloaded), admission.admit("flow", SHOP):
+            pass
+
+
+def test_after_a_quiet_moment_nothing_is_held_against_it(clock: Clock) -> None:
+    admission = Admission({}, 60)
+    one_by_one(admission, clock, 20, 50)
+    with admission.admit("flow", SHOP), admission.admit("flow", SHOP):
+        pass
