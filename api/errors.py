@@ -1,5 +1,7 @@
 """Problem documents (RFC 9457): every answer that is not a success, in one shape with a stable `code`."""
 
+import errno
+import sqlite3
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -67,6 +69,13 @@ class TooManyRequests(Overloaded):
     status = 429
 
 
+class StorageFull(ModisteError):
+    """What needs no disk is still served."""
+
+    code = "storage_full"
+    status = 507
+
+
 class InvalidOptions(InvalidOption):
     """Options that do not fit; `errors` says for each what is wrong."""
 
@@ -98,9 +107,19 @@ def problem(code: str, status: int, detail: str, errors: Sequence[dict[str, str]
 
 def describe(error: Exception) -> Problem:
     """An exception as a problem document. What is not ours says nothing of its inside."""
+    if is_full(error):
+        error = StorageFull("expected room on the server's disk, got none; the request may be sent again later")
     if isinstance(error, ModisteError):
         return problem(error.code, error.status, error.detail, getattr(error, "errors", ()))
     return problem("internal", 500, "the server failed; the request may be sent again")
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a disk had no room, in this process or in the one that answered it."""
+    of = getattr(error, "cause", error)
+    if isinstance(of, sqlite3.OperationalError):
+        return "disk is full" in str(of)
+    return isinstance(of, OSError) and of.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def respond(document: Problem, headers: dict[str, str] | None = None) -> JSONResponse:

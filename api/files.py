@@ -5,6 +5,8 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from modiste.errors import NotFound
@@ -31,17 +33,17 @@ class FileStore:
     def put(self, content: bytes, suffix: str) -> str:
         """Store `content`, whole or not at all; returns its id."""
         file_id = _new_id(suffix)
-        side = self._folder / f".{file_id}"
-        side.write_bytes(content)
-        side.replace(self._folder / file_id)
+        with _aside(self._folder / f".{file_id}") as side:
+            side.write_bytes(content)
+            side.replace(self._folder / file_id)
         return file_id
 
     def adopt(self, source: Path) -> str:
         """Move a file into the store; returns its id. The type is that of the source's suffix."""
         file_id = _new_id(source.suffix.removeprefix("."))
-        side = self._folder / f".{file_id}"
-        shutil.move(source, side)
-        side.replace(self._folder / file_id)
+        with _aside(self._folder / f".{file_id}") as side:
+            shutil.move(source, side)
+            side.replace(self._folder / file_id)
         os.utime(self._folder / file_id)
         return file_id
 
@@ -61,6 +63,16 @@ class FileStore:
         for path in expired:
             path.unlink(missing_ok=True)
         return len(expired)
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """Where a file is written before it has its name; nothing is left there if that fails."""
+    try:
+        yield path
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def media_type(file_id: str) -> str:

@@ -1,6 +1,9 @@
 """Stored results."""
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,3 +44,20 @@ def test_old_files_go(files: FileStore) -> None:
     assert files.path(new).exists()
     with pytest.raises(NotFound):
         files.path(old)
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """As a full disk would, the kernel takes the beginning of a file and no more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_has_no_room_leaves_nothing_half_written(files: FileStore, tmp_path: Path) -> None:
+    with no_file_over(1000), pytest.raises(OSError):
+        files.put(b"x" * 5000, "png")
+    assert list((tmp_path / "files").iterdir()) == []

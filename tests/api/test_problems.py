@@ -1,8 +1,12 @@
 """Whatever goes wrong is answered with a problem document that says what to change."""
 
+import errno
 import io
 import json
+import sqlite3
 from collections.abc import AsyncGenerator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from api.errors import describe
 from modiste.image import RGBImage, encode
 from modiste.settings import settings
 
@@ -131,3 +136,15 @@ async def test_a_failure_of_ours_says_nothing_of_its_inside(client: httpx.AsyncC
     assert code_of(answer) == (500, "internal")
     assert "null" not in answer.text
     assert "Traceback" not in answer.text
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    document = describe(OSError(errno.ENOSPC, "No space left on device"))
+    assert (document.status, document.code) == (507, "storage_full")
+    assert describe(OSError(errno.EACCES, "Permission denied")).status == 500
+    with closing(sqlite3.connect(tmp_path / "small.sqlite")) as database:
+        database.execute("PRAGMA max_page_count = 2")
+        database.execute("CREATE TABLE rows (content TEXT)")
+        with pytest.raises(sqlite3.OperationalError) as full:
+            database.execute("INSERT INTO rows VALUES (?)", ("x" * 100_000,))
+    assert describe(full.value).code == "storage_full"
