@@ -13,8 +13,10 @@ PROMETHEUS_SHA256 := 81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1
 PURELIB := import sysconfig; print(sysconfig.get_path("purelib"))
 GPU_PYTHON ?= python3
 GPU_TARGET ?= tensorrt
+PROFILE ?= smoke
+SCALE ?= 1
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast check bench bench-engines bench-gpu weights engines graphs models render lock tools clean
+.PHONY: help demo serve test test-fast check bench bench-engines bench-gpu load load-peers load-overhead load-page weights engines graphs models render lock tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +61,25 @@ bench-engines: $(VENV)/dev $(TORCH)/ready ## every network on this CPU: eager, f
 bench-gpu: ## every network and the flows on this machine's GPU; GPU_PYTHON has torch for CUDA, and TensorRT where it can
 	$(GPU_PYTHON) -m loadtests.gpu --target $(GPU_TARGET)
 
+load: $(VENV)/dev ## a load test: PROFILE=smoke|steady|spike|soak|breakpoint [TARGET=http://...] [SCALE=4]
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m compile build
+	$(BIN)/python -m loadtests.load $(PROFILE) --scale $(SCALE) $(if $(TARGET),--target $(TARGET))
+
+load-peers: $(VENV)/dev .venv-litserve/ready .venv-bentoml/ready ## our server beside LitServe and BentoML, half an hour
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m compile build
+	$(BIN)/python -m loadtests.peers.compare virtual_model
+	$(BIN)/python -m loadtests.peers.compare sketch_search
+	$(BIN)/python -m loadtests.load_page
+
+load-overhead: $(VENV)/dev ## HTTP and a flow around a model that does nothing, by how Ray is set up; three minutes
+	$(BIN)/python -m loadtests.echo
+	$(BIN)/python -m loadtests.load_page
+
+load-page: $(VENV)/dev ## docs/load.md from the results of the three above
+	$(BIN)/python -m loadtests.load_page
+
 weights: $(VENV)/serve ## fetch and verify the default weights
 	$(BIN)/python -m weights fetch
 	$(BIN)/python -m weights verify
@@ -81,6 +102,8 @@ lock: ## pin the dependencies of pyproject.toml again, with a CPU build of torch
 	$(COMPILE) --allow-unsafe --extra dev -c requirements/serve.lock -o requirements/dev.lock pyproject.toml
 	$(COMPILE) --unsafe-package torch --unsafe-package torchvision --extra torch \
 	  -c requirements/serve.lock -c requirements/dev.lock -o requirements/torch.lock pyproject.toml
+	$(COMPILE) --allow-unsafe -c requirements/serve.lock -o loadtests/peers/litserve.lock loadtests/peers/litserve.in
+	$(COMPILE) --allow-unsafe -o loadtests/peers/bentoml.lock loadtests/peers/bentoml.in
 
 tools: .tools/prometheus ## Prometheus from Debian's registry, for the tests of what it scrapes and of its rules
 
@@ -117,4 +140,12 @@ $(TORCH)/ready: requirements/torch.lock $(VENV)/serve
 	  > $$($(TORCH)/bin/python -c '$(PURELIB)')/serving.pth
 	$(TORCH)/bin/python $(INSTALL) --require-hashes -r requirements/torch.lock
 	$(TORCH)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_PINS)
+	@touch $@
+
+# Hosts to compare with, on top of the serving environment as well; what they pin differently comes first there.
+.venv-%/ready: loadtests/peers/%.lock $(VENV)/serve
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python $(INSTALL) --ignore-installed --require-hashes -r $<
+	echo "import site; site.addsitedir('$$($(BIN)/python -c '$(PURELIB)')')" \
+	  > $$(.venv-$*/bin/python -c '$(PURELIB)')/serving.pth
 	@touch $@

@@ -82,14 +82,17 @@ def ask(address: str, flow: str, number: int, key: str | None = None) -> httpx.R
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Its whole family: hosts' workers outlive a parent that is killed."""
+    """Its whole family, even where this is interrupted: hosts' workers outlive a parent that is killed."""
     family = [] if process.poll() is not None else psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
     try:
+        process.send_signal(signal.SIGTERM)
         process.wait(timeout=STOP_TIMEOUT_S)
+        psutil.wait_procs(family, timeout=10)
     except subprocess.TimeoutExpired:
+        pass
+    finally:
         process.kill()
         process.wait()
-    for left in psutil.wait_procs(family, timeout=10)[1]:
-        with suppress(psutil.NoSuchProcess):
-            left.kill()
+        for left in family:
+            with suppress(psutil.NoSuchProcess):
+                left.kill()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,4 +40,5 @@ class Flows:
 
 if __name__ == "__main__":
     command = [sys.executable, "-m", "bentoml", "serve", "loadtests.peers.host_bentoml:Flows"]
-    sys.exit(subprocess.run([*command, "--host", "127.0.0.1", "--port", sys.argv[1]], check=False).returncode)
+    # In the place of this process, so that who ends it ends BentoML.
+    os.execv(sys.executable, [*command, "--host", "127.0.0.1", "--port", sys.argv[1]])  # noqa: S606

@@ -1,0 +1,86 @@
+"""`python -m loadtests.load_page`: docs/load.md from the last results of load tests, peers and overhead."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+
+from loadtests.peers.compare import STEP
+from loadtests.profile import load_profile, names
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "loadtests" / "results" / "load"
+NEVER = (
+    "On a cluster of several machines, and on GPUs: there are none here.",
+    "With the generator on a machine of its own: it shares the cores with the server, which costs both.",
+)
+
+
+def write_page() -> Path:
+    runs = [json.loads(path.read_text()) for name in names() for path in _latest(f"{name}-*core-cpu.json")]
+    for run in runs:
+        run["planned_s"] = load_profile(run["profile"]["name"]).duration_s
+        run["broken"] = [_broken(gate) for gate in run["gates"] if not gate["held"]]
+    echo = _one("echo-*core-cpu.json")
+    by_name = {run["profile"]["name"]: run for run in runs}
+    missing = [f"`make load PROFILE={name}`: no results are here." for name in names() if name not in by_name]
+    content: dict[str, Any] = {
+        "profiles": [_row(name, by_name.get(name)) for name in names()],
+        "runs": runs,
+        "peers": [json.loads(path.read_text()) for path in sorted(RESULTS.glob("peers-*core-cpu.json"))],
+        "step_percent": round((STEP - 1) * 100),
+        "echo": echo,
+        "echo_ratio": _ratio(echo) if echo else "",
+        "missing": [*missing, *NEVER],
+    }
+    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, autoescape=False)  # noqa: S701 - Markdown
+    written = ROOT / "docs" / "load.md"
+    written.write_text(templates.get_template("load.md.j2").render(content).rstrip() + "\n")
+    return written
+
+
+def _latest(pattern: str) -> list[Path]:
+    return sorted(RESULTS.glob(pattern), key=lambda path: json.loads(path.read_text())["machine"]["date"])[-1:]
+
+
+def _one(pattern: str) -> dict[str, Any] | None:
+    found = _latest(pattern)
+    return json.loads(found[0].read_text()) if found else None
+
+
+def _row(name: str, run: dict[str, Any] | None) -> dict[str, Any]:
+    of = load_profile(name)
+    result = "not run" if run is None else run["knee"]["sentence"] if "knee" in run else _result(run)
+    return {
+        "name": name,
+        "description": of.description,
+        "rate": f"{sum(traffic.rate for traffic in of.traffic):.2f}" + (", growing" if of.ramp else ""),
+        "duration": f"{of.duration_s:.0f}" + (" each" if of.ramp else ""),
+        "result": result,
+    }
+
+
+def _result(run: dict[str, Any]) -> str:
+    return "passed" if run["passed"] else "failed: " + ", ".join(run["broken"])
+
+
+def _broken(gate: dict[str, Any]) -> str:
+    return f"{gate['gate']} {gate['got']:.4g} over {gate['limit']:g}"
+
+
+def _ratio(echo: dict[str, Any]) -> str:
+    setups = echo["setups"]
+    ours = {name: of["users_100"]["per_s"] for name, of in setups.items()}
+    best = max(ours, key=lambda name: ours[name])
+    default, published = ours["ray_default"], echo["published"]
+    theirs = published["tuned"]["128"]["per_s"] / published["default"]["128"]["per_s"]
+    return (
+        f"Throughput with a hundred users: {best} has {ours[best] / default:.2f} times that of Ray's default here, "
+        f"{ours['served'] / default:.2f} times as our server sets it; published: {theirs:.1f} times, with 16 cores for "
+        "the server alone."
+    )
+
+
+if __name__ == "__main__":
+    print(write_page())
