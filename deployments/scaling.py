@@ -104,8 +104,8 @@ def autoscaling(name: str, resources: Resources) -> dict[str, Any]:
         "target_ongoing_requests": of.target_ongoing_requests,
         "look_back_period_s": LOOK_BACK_S,
         "upscale_delay_s": LOOK_BACK_S,
-        "downscale_delay_s": 300.0,
-        "downscale_to_zero_delay_s": 600.0,
+        "downscale_delay_s": settings().downscale_delay_s,
+        "downscale_to_zero_delay_s": 2 * settings().downscale_delay_s,
         "policy": {
             "policy_function": "deployments.policy:ByWork",
             "policy_kwargs": {"accepted_wait_s": of.accepted_wait_s},

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     replicas: dict[str, tuple[int, int]] = Field(
         default_factory=dict, description='least and most replicas of single deployments, as JSON {"try_on": [1, 8]}'
     )
+    downscale_delay_s: float = Field(
+        default=300.0, ge=15, description="how long fewer replicas must be enough before one ends; the last: twice that"
+    )
     tenants: Path | None = Field(default=None, description="who may use the server (api/tenants.py); unset: everybody")
     deadline_s: float = Field(default=60.0, gt=0, description="how long an answer is waited for; then work on it ends")
     concurrency: dict[str, int] = Field(

@@ -1,0 +1,99 @@
+"""The simulation against the server: the same flow at the same rates, predicted and measured."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from demo.server import running_server
+from deployments.scaling import measured
+from loadtests.arrivals import poisson
+from loadtests.capacity import recorded_flows, site
+from loadtests.cases import cases
+from loadtests.overhead import sample_catalogue
+from loadtests.plan import Arrival, Call, Plan, Row, read_rows, write_plan
+from loadtests.scenarios import message
+from loadtests.simulation import Outcome, simulate
+
+Found = dict[str, Any]
+LOADS = (0.25, 0.5, 0.75, 1.2)
+"""Of what the simulation takes to be the most that the server can do."""
+WARM = 0.2
+"""Of each run, at its beginning, does not count."""
+SIMULATED_S = 400.0
+
+
+def send(address: str, flow: str, times: Sequence[float], timeout_s: float = 60.0) -> list[Row]:
+    """The flow's typical request at each of these moments, whatever becomes of those before it."""
+    sent = message(flow, cases()[flow])
+    headers = {"Content-Type": sent.content_type, "Accept": "image/jpeg, */*;q=0.5"}
+    call = Call(flow=flow, tenant="", path=sent.path, headers=headers, body="0.body")
+    arrivals = tuple(Arrival(at=float(at), call=0) for at in times)
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Plan(address=address, calls=(call,), arrivals=arrivals, timeout_s=timeout_s)
+        path, rows = write_plan(plan, [sent.body], Path(folder)), Path(folder) / "rows.jsonl"
+        subprocess.run([sys.executable, "-m", "loadtests.generator", str(path), str(rows)], check=True)
+        return read_rows(rows)
+
+
+def most(flow: str, replicas: Mapping[str, int]) -> float:
+    """Requests per second that the simulated server gets done with when there is always one more."""
+    flows = recorded_flows()
+    own = sum(call.seconds for call in flows[flow].calls)
+    rate = 2.5 * measured()["machine"]["cores"] / own
+    found = simulate({flow: flows[flow]}, {flow: rate}, site(replicas), seconds=120.0, warm_s=40.0)
+    return found.throughput
+
+
+def compare(flow: str, replicas: int, seconds: float) -> list[Found]:
+    """Starts a server with as many replicas of each model of the flow, and of the flow itself.
+
+    returns: by rate: offered, then predicted and measured throughput (1/s), p50_s and p95_s of good answers, and the
+             share that was refused
+    """
+    names = {call["model"] for call in measured()["flows"][flow]["calls"]} | {flow}
+    fixed = dict.fromkeys(sorted(names), replicas)
+    top = most(flow, fixed)
+    given = {name: [count, count] for name, count in fixed.items()}
+    rows = []
+    with (
+        sample_catalogue() as environment,
+        running_server(environment | {"MODISTE_REPLICAS": json.dumps(given)}) as server,
+    ):
+        send(server.address, flow, [0.0, 2.0, 4.0, 5.0], timeout_s=120.0)
+        for i, load in enumerate(LOADS):
+            rate = load * top
+            times = poisson(rate, seconds, [i, replicas])
+            answers = send(server.address, flow, [float(at) for at in times])
+            predicted = simulate(
+                {flow: recorded_flows()[flow]}, {flow: rate}, site(fixed),
+                seconds=max(seconds, SIMULATED_S if load < 1 else seconds), warm_s=WARM * seconds, seed=i,
+            )  # fmt: skip
+            rows.append(
+                {"flow": flow, "replicas": replicas, "load": load, **_compared(rate, seconds, predicted, answers)}
+            )
+    return rows
+
+
+def _compared(rate: float, seconds: float, predicted: Outcome, answers: Sequence[Row]) -> Found:
+    good = [row for row in answers if row.good and row.at >= WARM * seconds]
+    done = sum(row.good and WARM * seconds <= row.done <= seconds for row in answers)
+    took = [row.seconds for row in good] or [float("nan")]
+    return {
+        "rate": round(rate, 2),
+        "requests": len(answers),
+        "throughput": [round(predicted.throughput, 2), round(done / ((1 - WARM) * seconds), 2)],
+        "p50_s": [round(predicted.quantile(0.5), 3), round(float(np.quantile(took, 0.5)), 3)],
+        "p95_s": [round(predicted.quantile(0.95), 3), round(float(np.quantile(took, 0.95)), 3)],
+        "refused": round(sum(row.shed for row in answers) / max(1, len(answers)), 3),
+        "failed": sum(not row.good and not row.shed for row in answers),
+    }
+
+
+def measure(flows: Sequence[str], replicas: Sequence[int], seconds: float) -> list[Found]:
+    return [row for flow in flows for count in replicas for row in compare(flow, count, seconds)]
