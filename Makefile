@@ -16,7 +16,7 @@ GPU_TARGET ?= tensorrt
 PROFILE ?= smoke
 SCALE ?= 1
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast check bench bench-engines bench-gpu load load-peers load-overhead load-page weights engines graphs models render lock tools clean
+.PHONY: help demo serve test test-fast check chaos bench bench-engines bench-gpu load load-peers load-overhead load-page weights engines graphs models render lock tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ check: $(VENV)/dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy modiste weights compile deployments graphs api demo loadtests
 	$(BIN)/lint-imports
+
+chaos: $(VENV)/dev ## ends parts of servers under load; SOAK_MINUTES=30 for a long one; writes docs/reliability.md
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m compile build
+	CHAOS_RESULTS=loadtests/results/chaos $(BIN)/python -m pytest tests/chaos || failed=1; \
+	  $(BIN)/python -m loadtests.reliability; exit $${failed:-0}
 
 bench: $(VENV)/dev ## server, overhead and video figures into loadtests/results/ and docs/performance.md
 	$(BIN)/python -m weights fetch

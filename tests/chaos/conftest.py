@@ -5,7 +5,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 Record = Callable[..., None]
+FAILED = pytest.StashKey[bool]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -21,19 +22,33 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("`make chaos` runs this; it takes minutes")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
 @pytest.fixture
-def record(request: pytest.FixtureRequest) -> Record:
-    """Writes what a test measured; where no folder is set, nothing."""
+def record(request: pytest.FixtureRequest) -> Generator[Record, None, None]:
+    """Writes what a test measured, and whether what is required was met; where no folder is set, nothing."""
+    measured: dict[str, dict[str, Any]] = {}
 
-    def write(name: str, **measured: Any) -> None:
-        if folder := os.environ.get("CHAOS_RESULTS"):
-            about = {
-                "name": name,
-                "date": datetime.now(UTC).date().isoformat(),
-                "cores": os.cpu_count(),
-                "memory_gb": round(psutil.virtual_memory().total / 2**30),
-            }
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            (Path(folder) / f"{name}.json").write_text(json.dumps(about | measured, indent=1) + "\n")
+    def keep(name: str, **figures: Any) -> None:
+        measured[name] = figures
 
-    return write
+    yield keep
+    if folder := os.environ.get("CHAOS_RESULTS"):
+        about = {
+            "met": not request.node.stash.get(FAILED, True),
+            "date": datetime.now(UTC).date().isoformat(),
+            "cores": os.cpu_count(),
+            "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        }
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, figures in measured.items():
+            content = json.dumps({"name": name} | about | figures, indent=1)
+            (Path(folder) / f"{name}.json").write_text(content + "\n")

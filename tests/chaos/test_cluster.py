@@ -18,6 +18,7 @@ SKETCH_MODELS = ("line_art", "pix2pix_garment", "efficientnet_lite0")
 FACE_MODELS = ("blazeface", "face_mesh", "bisenet_v2", "dlib_resnet", "mobile_stylegan", "mesh_swap")
 TWICE = (*SKETCH_MODELS, *FACE_MODELS, "sketch_search", "virtual_model", "http")
 DEADLINE_S = 15.0
+ARRIVING_S = 8.0
 PLACES = 10
 """Of a flow in each of the two ingress replicas."""
 MIX = (SKETCH, SKETCH, FACE)
@@ -177,6 +178,28 @@ async def test_two_hundred_at_once_where_twenty_may(server: Server, record: Reco
     assert all(sent.retry_after for sent in refused)
     assert len(answers) - len(refused) <= 2 * PLACES + len(answers) // 20
     assert (await send(server.port, SKETCH)).ok
+
+
+async def test_two_hundred_that_arrive_where_twenty_may_are_told_within_a_tenth_of_a_second(
+    server: Server, record: Record
+) -> None:
+    """The models are slowed for this, so that the places stay taken; the cores are free for those that are refused."""
+    for model in SKETCH_MODELS:
+        slow(server, model, 10)
+    try:
+        answers = await steadily(server.port, [SKETCH], rate=200 / ARRIVING_S, seconds=ARRIVING_S)
+    finally:
+        for model in SKETCH_MODELS:
+            slow(server, model, None)
+    refused = [sent for sent in answers if not sent.ok]
+    shed = [sent.seconds for sent in refused]
+    record(
+        "overload_arriving", **figures(answers), within_s=ARRIVING_S, shed=len(shed),
+        shed_p50_s=quantile(shed, 0.5), shed_p99_s=quantile(shed, 0.99), shed_max_s=quantile(shed, 1.0),
+    )  # fmt: skip
+    assert {(sent.status, sent.code) for sent in refused} == {(503, "overloaded")}
+    assert all(sent.retry_after for sent in refused)
+    assert (quantile(shed, 0.99) or 1.0) < 0.1
 
 
 async def test_nothing_is_computed_past_its_deadline(server: Server, record: Record) -> None:

@@ -6,7 +6,7 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from arrivals import Ask, ask, at_once, disconnect, failed, figures, send, steadily
+from arrivals import Ask, ask, at_once, disconnect, failed, figures, quantile, send, steadily
 from conftest import Record
 from processes import kill, until
 from servers import Server, small
@@ -86,8 +86,12 @@ async def test_more_than_the_limit_at_once_are_told_to_come_again(server: Server
     assert len(answers) - len(shed) >= LIMIT
     assert {(sent.status, sent.code) for sent in shed} <= {(503, "overloaded"), (429, "too_many_requests")}
     assert all(sent.retry_after for sent in shed)
-    after = await send(server.port, invert())
-    assert after.ok
+    assert (await send(server.port, invert())).ok
+    arriving = await steadily(server.port, [invert(steps=1, seconds=4)], rate=25, seconds=2)
+    told = quantile([sent.seconds for sent in arriving if not sent.ok], 0.5)
+    record("small_overload_arriving", **figures(arriving), shed_p50_s=told)
+    assert told is not None
+    assert told < 0.1
 
 
 async def test_work_over_its_deadline_is_given_up(server: Server, record: Record) -> None:
