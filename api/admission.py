@@ -12,6 +12,7 @@ from time import monotonic
 
 from api.errors import Overloaded, TooManyRequests
 from api.tenants import Tenant
+from modiste.metrics import IN_FLIGHT, SHED, record
 
 AT_ONCE = 32
 """Requests to one flow at once, where the settings do not say."""
@@ -70,17 +71,23 @@ class Admission:
         pace = self._paces.setdefault(flow, Pace())
         if not self.in_flight[flow]:
             pace.begin()
-        self._check(flow, tenant, pace.seconds_each(now))
+        try:
+            self._check(flow, tenant, pace.seconds_each(now))
+        except Overloaded as refusal:
+            record(SHED, flow=flow, tenant=tenant.name, reason=refusal.code)
+            raise
         batch = tenant.tier == "batch"
         self.in_flight[flow] += 1
         self._tenants[tenant.name] += 1
         self._batch[flow] += batch
+        record(IN_FLIGHT, self.in_flight[flow], flow=flow)
         try:
             yield
         finally:
             self.in_flight[flow] -= 1
             self._tenants[tenant.name] -= 1
             self._batch[flow] -= batch
+            record(IN_FLIGHT, self.in_flight[flow], flow=flow)
             pace.end(monotonic())
 
     def _check(self, flow: str, tenant: Tenant, seconds_each: float) -> None:

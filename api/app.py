@@ -24,18 +24,21 @@ from ray.serve.schema import LoggingConfig
 import deployments.app
 import graphs.replica
 from api.files import FileStore
+from api.gauges import measure
 from api.jobs import Job, JobStore
 from api.routes import http_app
 from api.worker import Worker
 from deployments import model_for
 from deployments.app import answer, busy, handle_of, options
 from deployments.load import ProcessLoad
+from deployments.observed import start
 from graphs import GRAPHS, graph_class
 from graphs.report import Outcome
 from modiste.errors import ModisteError
+from modiste.metrics import RETRIES, record
 from modiste.settings import settings
 from modiste.spec import Resources
-from modiste.telemetry import context, log
+from modiste.telemetry import log, onward
 
 HTTP, JOBS = "http", "jobs"
 INGRESS = Resources(cpus=1.0, min_replicas=1, max_replicas=4)
@@ -64,8 +67,8 @@ class ServeFlows:
     handles: Mapping[str, DeploymentHandle[Any]]
 
     async def run(self, name: str, request: object) -> Outcome[Any]:
-        given = context()
-        outcome: Outcome[Any] = await answer(lambda: self.handles[name].run.remote(request, given))
+        given = onward()
+        outcome: Outcome[Any] = await answer(lambda: self.handles[name].run.remote(request, given), name)
         return outcome
 
     async def stream(self, name: str, request: object) -> AsyncGenerator[float | Outcome[Any], None]:
@@ -76,13 +79,14 @@ class ServeFlows:
         except RayActorError as death:
             if isinstance(death, RayTaskError):
                 raise
-            log.warning("replica_died", reason=str(death).partition("\n")[0])
+            record(RETRIES, deployment=name)
+            log.warning("replica_died", called=name, reason=str(death).partition("\n")[0])
             async with aclosing(self._stream_once(name, request)) as stream:
                 async for news in stream:
                     yield news
 
     async def _stream_once(self, name: str, request: object) -> AsyncGenerator[float | Outcome[Any], None]:
-        response = self.handles[name].options(stream=True).stream.remote(request, context())
+        response = self.handles[name].options(stream=True).stream.remote(request, onward())
         try:
             async for news in response:
                 if isinstance(news, ModisteError):
@@ -106,15 +110,15 @@ class ServeJobs:
     handle: DeploymentHandle[Any]
 
     async def add(self, job_id: str, flow: str, options: str, image_format: str, tenant: str) -> Job:
-        added: Job = await answer(lambda: self.handle.add.remote(job_id, flow, options, image_format, tenant))
+        added: Job = await answer(lambda: self.handle.add.remote(job_id, flow, options, image_format, tenant), JOBS)
         return added
 
     async def get(self, job_id: str) -> Job:
-        found: Job = await answer(lambda: self.handle.get.remote(job_id))
+        found: Job = await answer(lambda: self.handle.get.remote(job_id), JOBS)
         return found
 
     async def cancel(self, job_id: str) -> Job:
-        cancelled: Job = await answer(lambda: self.handle.cancel.remote(job_id))
+        cancelled: Job = await answer(lambda: self.handle.cancel.remote(job_id), JOBS)
         return cancelled
 
 
@@ -122,10 +126,15 @@ class JobsReplica:
     """Keeps and runs the jobs, and throws away what is too old."""
 
     async def __init__(self) -> None:  # type: ignore[misc]
+        start(JOBS)
         flows = await asyncio.to_thread(serve_flows)
         self._store, self._files = JobStore(settings().state), FileStore(settings().state / "files")
         self._worker = Worker(flows, self._store, self._files)
-        self._tasks = [asyncio.create_task(self._worker.run()), asyncio.create_task(self._sweep())]
+        self._tasks = [
+            asyncio.create_task(self._worker.run()),
+            asyncio.create_task(self._sweep()),
+            asyncio.create_task(measure(self._store)),
+        ]
 
     async def add(self, job_id: str, flow: str, options: str, image_format: str, tenant: str) -> Job:
         return await self._worker.add(job_id, flow, options, image_format, tenant)
@@ -163,6 +172,7 @@ class JobsReplica:
 
 def ingress() -> FastAPI:
     """Runs in the replicas that answer HTTP."""
+    start(HTTP)
     return http_app(serve_flows(), ServeJobs(handle_of(JOBS)), httpx.AsyncClient(base_url=address()))
 
 
@@ -241,7 +251,7 @@ class Server:
 
     def _start(self, folder: str) -> None:
         _check_port()
-        quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
+        quiet = LoggingConfig(log_level="WARNING", encoding="JSON", enable_access_log=False)
         ray.init(
             address="local",
             include_dashboard=False,
@@ -254,6 +264,7 @@ class Server:
                 "task_rpc_inlined_bytes_limit": 4 * INLINE_BYTES,
             },
             _temp_dir=folder,
+            _metrics_export_port=settings().metrics_port,
         )
         listening = HTTPOptions(host=settings().host, port=settings().port)
         serve.start(proxy_location="HeadOnly", http_options=listening, logging_config=quiet)

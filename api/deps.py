@@ -54,7 +54,9 @@ Deps = Annotated[Services, Depends(_services)]
 
 
 def _caller(request: Request, services: Deps) -> Tenant:
-    return services.tenants.of(request.headers.get("authorization"))
+    found = services.tenants.of(request.headers.get("authorization"))
+    request.state.tenant = found.name
+    return found
 
 
 Caller = Annotated[Tenant, Depends(_caller)]

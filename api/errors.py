@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from api.observed import HEADER
 from graphs.signature import explain
 from modiste.errors import BadInput, Busy, InvalidOption, ModisteError
 
@@ -133,8 +134,9 @@ _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 def install(app: FastAPI) -> None:
     """Answer every exception with a problem document."""
 
-    async def ours(_request: Request, error: Exception) -> JSONResponse:
+    async def ours(request: Request, error: Exception) -> JSONResponse:
         document = describe(error)
+        request.state.code = document.code
         headers: dict[str, str] = {}
         if document.status in (429, 503):
             headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_S))
@@ -152,15 +154,19 @@ def install(app: FastAPI) -> None:
         code = _HTTP_CODES.get(error.status_code, "bad_request")
         detail = details.get(error.status_code, str(error.detail))
         headers: Any = error.headers
+        request.state.code = code
         return respond(problem(code, error.status_code, detail), headers)
 
-    async def parameters(_request: Request, error: Exception) -> JSONResponse:
+    async def parameters(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, RequestValidationError):
             raise TypeError(f"expected a RequestValidationError, got {error!r}")
-        return respond(describe(invalid_options(error)))
+        document = describe(invalid_options(error))
+        request.state.code = document.code
+        return respond(document)
 
-    async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
-        return respond(describe(error))  # Starlette raises it on, and Serve logs it
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        # Starlette calls it outside of all else, `Observed` too, and raises the error on.
+        return respond(describe(error), {HEADER: request.state.request})
 
     app.add_exception_handler(ModisteError, ours)
     app.add_exception_handler(HTTPException, http)

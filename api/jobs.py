@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from modiste.errors import NotFound
 
@@ -173,6 +173,16 @@ class JobStore:
         for folder in self._folder.iterdir():
             if folder.name not in known and folder.stat().st_mtime < limit:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def standing(self) -> tuple[dict[State, int], float]:
+        """How many jobs are in each state, and since when the one waits that has waited longest (seconds since 1970;
+        now where none waits)."""
+        counts = dict.fromkeys(get_args(State), 0)
+        with closing(self._open()) as database:
+            for row in database.execute("SELECT state, COUNT(*) AS many FROM jobs GROUP BY state").fetchall():
+                counts[row["state"]] = row["many"]
+            (oldest,) = database.execute("SELECT MIN(created) FROM jobs WHERE state = 'queued'").fetchone()
+        return counts, time.time() if oldest is None else oldest
 
     def _end(
         self, job_id: str, state: State, column: str, content: Mapping[str, Any] | None, attempts: int | None = None

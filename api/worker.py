@@ -8,12 +8,14 @@ from api.deps import Flows
 from api.errors import describe, problem
 from api.files import FileStore
 from api.flows import build_request, parse_options, store_result
-from api.jobs import LEASE_S, Job, JobStore
+from api.jobs import LEASE_S, Job, JobStore, State
 from graphs.report import Outcome
 from graphs.signature import signature
 from modiste.errors import ModisteError
 from modiste.image import Format
+from modiste.metrics import JOB_SECONDS, record
 from modiste.settings import settings
+from modiste.spans import span
 from modiste.telemetry import Context, log, within
 
 REPORT_EVERY_S = 0.5
@@ -91,7 +93,8 @@ class Worker:
 
     async def _finish(self, job: Job) -> None:
         """Do the job and tell the store, as long as the job is ours."""
-        with within(Context(tenant=job.tenant, flow=job.flow, job=job.id)):
+        started = monotonic()
+        with within(_context(job)):
             work = asyncio.create_task(self._result(job))
         try:
             while not (await asyncio.wait([work], timeout=RENEW_EVERY_S))[0]:
@@ -102,14 +105,21 @@ class Worker:
         except Exception as error:  # the job's outcome, not the worker's
             if not isinstance(error, ModisteError):
                 log.error("job_failed", job=job.id, exc_info=error)
-            await asyncio.to_thread(self._jobs.fail, job, describe(error).model_dump(exclude_defaults=True))
+            document = describe(error)
+            await asyncio.to_thread(self._jobs.fail, job, document.model_dump(exclude_defaults=True))
+            _tell(job, "failed", document.code, started)
         else:
             await asyncio.to_thread(self._jobs.succeed, job, result)
+            _tell(job, "succeeded", "ok", started)
         finally:
             work.cancel()
             await asyncio.wait([work])
 
     async def _result(self, job: Job) -> dict[str, object]:
+        with span("job", flow=job.flow):
+            return await self._run(job)
+
+    async def _run(self, job: Job) -> dict[str, object]:
         of = signature(job.flow)
         contents = {path.stem: path for path in self._jobs.inputs(job.id).iterdir()}
         request = await build_request(of, contents, parse_options(of, job.options))
@@ -122,6 +132,17 @@ class Worker:
                     reported = monotonic()
                     await asyncio.to_thread(self._jobs.report, job, news)
         raise RuntimeError(f"{of.flow} ended without an outcome")
+
+
+def _context(job: Job) -> Context:
+    return Context(tenant=job.tenant, flow=job.flow, job=job.id)
+
+
+def _tell(job: Job, state: State, code: str, started: float) -> None:
+    seconds = monotonic() - started
+    record(JOB_SECONDS, seconds, flow=job.flow, state=state)
+    with within(_context(job)):
+        log.info("job_ended", state=state, code=code, ms=round(seconds * 1e3), attempts=job.attempts)
 
 
 def _format(job: Job) -> Format:

@@ -3,14 +3,17 @@
 Models are named by their import path, so that a replica imports its own model and no other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployments.base import Model
 from modiste.settings import settings
 from modiste.spec import EngineSpec, Resources
+
+if TYPE_CHECKING:
+    from compile.engine import Engine
 
 MODELS: Mapping[str, str] = {
     "blazeface": "deployments.blazeface.model:BlazeFace",
@@ -172,11 +175,15 @@ def threads_of(resources: Resources) -> int:
     return settings().threads or max(1, round(resources.cpus))
 
 
-def open_model(model_id: str) -> Model[Any, Any]:
-    """Open the model's engines (built where the cache has none) and the model on top of them."""
+def open_model(model_id: str, around: Callable[[str, str, "Engine"], "Engine"] | None = None) -> Model[Any, Any]:
+    """Open the model's engines (built where the cache has none) and the model on top of them.
+
+    around: put around each engine, from the model's id and the engine's name
+    """
     found = model_class(model_id)
     if not found.spec.engines:
         return found({})
     from deployments.engines import open_engines  # costs 60 MB, which classical models need not pay
 
-    return found(open_engines(model_id))
+    opened = open_engines(model_id)
+    return found(opened if around is None else {name: around(model_id, name, opened[name]) for name in opened})

@@ -15,8 +15,9 @@ from deployments.placement import gathers, gpu_share, mps_limits
 from deployments.replica import LAST_WORDS_S, Call, Replica
 from deployments.scaling import autoscaling
 from modiste.errors import Busy, ModisteError, NotDeployed, OutOfMemory
+from modiste.metrics import RETRIES, record
 from modiste.spec import Resources
-from modiste.telemetry import Context, context, log
+from modiste.telemetry import Context, log, onward
 
 CPU_SHARE = 0.06
 """Cores that Ray reserves per core a spec asks for. A request visits its models one after the other, so most
@@ -42,7 +43,7 @@ class GatheringReplica(Replica):
         if not inputs:
             return []
         with self._load.taken(len(inputs)):
-            answered: list[Any] | ModisteError = await self._together((inputs, given))
+            answered: list[Any] | ModisteError = await self._together(Call(inputs, given))
             return answered
 
     @serve.batch
@@ -100,13 +101,13 @@ def handle_of(name: str) -> DeploymentHandle[Any]:
 
 async def call_model(handle: DeploymentHandle[Any], inputs: Sequence[Any]) -> list[Any]:
     """Results of a model for several inputs, in order."""
-    given = context()
-    results: list[Any] = await answer(lambda: handle.remote(list(inputs), given))
+    given = onward()
+    results: list[Any] = await answer(lambda: handle.remote(list(inputs), given), handle.deployment_name)
     return results
 
 
-async def answer(call: Callable[[], DeploymentResponse[Any]]) -> Any:
-    """Send a call to a deployment and await its result; raise the refusal where it answers with one.
+async def answer(call: Callable[[], DeploymentResponse[Any]], deployment: str) -> Any:
+    """Send a call to the deployment of that name and await its result; raise the refusal where it answers with one.
 
     Sent once more if the replica dies or its GPU has no room; models and flows are free of side effects, so that is
     safe.
@@ -115,12 +116,14 @@ async def answer(call: Callable[[], DeploymentResponse[Any]]) -> Any:
     try:
         result = await _answer_once(call)
         if isinstance(result, OutOfMemory):
+            record(RETRIES, deployment=deployment)
             await asyncio.sleep(2 * LAST_WORDS_S)  # by then that replica has ended, and is not asked again
             result = await _answer_once(call)
     except RayActorError as death:
         if isinstance(death, RayTaskError):  # a replica further on died, twice, and its caller said so
             raise
-        log.warning("replica_died", reason=str(death).partition("\n")[0])
+        record(RETRIES, deployment=deployment)
+        log.warning("replica_died", called=deployment, reason=str(death).partition("\n")[0])
         result = await _answer_once(call)
     if isinstance(result, ModisteError):
         raise result

@@ -1,11 +1,12 @@
 """The table of metrics as Ray's metrics: each node's agent collects them from its processes, Prometheus from there."""
 
 from collections.abc import Mapping
-from functools import cache
 
 from ray.util import metrics as ray_metrics
 
 from modiste.metrics import Metric, export_to
+
+_made: dict[str, ray_metrics.Counter | ray_metrics.Gauge | ray_metrics.Histogram] = {}
 
 
 def export() -> None:
@@ -14,18 +15,16 @@ def export() -> None:
 
 
 def _record(metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-    instrument = _instrument(metric)
-    match instrument:
-        case ray_metrics.Histogram():
-            instrument.observe(value, dict(labels))
-        case ray_metrics.Counter():
-            instrument.inc(value, dict(labels))
-        case _:
-            instrument.set(value, dict(labels))
+    made = _made.get(metric.name) or _made.setdefault(metric.name, _make(metric))
+    if metric.kind == "histogram":
+        made.observe(value, dict(labels))
+    elif metric.kind == "counter":
+        made.inc(value, dict(labels))
+    else:
+        made.set(value, dict(labels))
 
 
-@cache
-def _instrument(metric: Metric) -> ray_metrics.Counter | ray_metrics.Gauge | ray_metrics.Histogram:
+def _make(metric: Metric) -> ray_metrics.Counter | ray_metrics.Gauge | ray_metrics.Histogram:
     if metric.kind == "histogram":
         return ray_metrics.Histogram(
             metric.name, description=metric.help, boundaries=list(metric.buckets), tag_keys=metric.labels

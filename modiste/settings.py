@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from platformdirs import user_cache_path, user_data_path
 from pydantic import Field, SecretStr, model_validator
@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     concurrency: dict[str, int] = Field(
         default_factory=dict,
         description='requests that one ingress replica takes on at once, by flow, as JSON {"try_on": 20}',
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least that serving processes log; info: a line for every call"
+    )
+    metrics_port: int | None = Field(
+        default=None, ge=1, le=65535, description="where this machine's Ray shows its metrics; unset: where it likes"
     )
     jobs_at_once: int = Field(default=1, ge=1, description="jobs that run side by side")
     max_upload_bytes: int = Field(default=20_000_000, ge=1)

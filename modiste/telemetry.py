@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter, time
 
 import structlog
+
+from modiste.spans import span, traceparent
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("modiste")
 
@@ -36,6 +38,12 @@ _context: ContextVar[Context] = ContextVar("context", default=Context())  # noqa
 def context() -> Context:
     """Of the work that runs now."""
     return _context.get()
+
+
+def onward() -> Context:
+    """The same, for another process: what it does is inside of the span that runs now."""
+    running = traceparent()
+    return replace(context(), traceparent=running) if running else context()
 
 
 @contextmanager
@@ -82,7 +90,8 @@ def step(name: str) -> Iterator[None]:
     """Time a part of a graph, under the name that the result reports."""
     started = perf_counter()
     try:
-        yield
+        with span(f"step {name}"):
+            yield
     finally:
         trace = _trace.get()
         if trace is not None:

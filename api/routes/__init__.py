@@ -10,6 +10,7 @@ from api import errors
 from api.admission import Admission
 from api.deps import Flows, Jobs, Services
 from api.files import FileStore
+from api.observed import Observed
 from api.routes import files, flows, health, jobs
 from api.tenants import load_tenants
 from modiste.settings import settings
@@ -45,6 +46,7 @@ def http_app(called: Flows, kept: Jobs, user: httpx.AsyncClient) -> FastAPI:
             "5XX": {"model": errors.Problem, "description": "the server's fault"},
         },
     )
+    app.add_middleware(Observed)
     errors.install(app)
     flows.add(app)
     for routes in (files, jobs, health):

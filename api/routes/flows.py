@@ -5,8 +5,8 @@ import json
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
-from secrets import token_hex
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -27,7 +27,7 @@ from graphs.signature import Signature, signature
 from modiste.errors import DeadlineExceeded, NotFound
 from modiste.image import MEDIA_TYPES, Format
 from modiste.settings import settings
-from modiste.telemetry import Context, within
+from modiste.telemetry import Context, context, log, within
 from modiste.video import probe, sniff_container
 
 TWINS = {"anonymize": "anonymize_video"}
@@ -105,9 +105,7 @@ def _endpoint(of: Signature) -> Callable[..., Awaitable[Response]]:
 
 
 def _context(of: Signature, tenant: Tenant) -> Context:
-    return Context(
-        request=token_hex(16), tenant=tenant.name, flow=of.flow, deadline=time.time() + settings().deadline_s
-    )
+    return replace(context(), tenant=tenant.name, flow=of.flow, deadline=time.time() + settings().deadline_s)
 
 
 async def _run(of: Signature, form: Form, services: Services, image_format: Format, accept: str) -> Response:
@@ -148,6 +146,7 @@ async def _accept(of: Signature, form: Form, services: Services, tenant: Tenant,
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, folder)
         raise
+    log.info("job_queued", job=folder.name, flow=of.flow, tenant=tenant.name)
     job = await services.jobs.add(folder.name, of.flow, options.model_dump_json(), image_format, tenant.name)
     shown = view(job)
     return JSONResponse(shown.model_dump(), 202, headers={"Location": shown.url})

@@ -51,7 +51,9 @@ async def test_concurrent_callers_get_what_each_would_alone(gathering: None) -> 
     model.close()
     handle = serve.run(bind(MODEL), name=MODEL, route_prefix=None)
     assert bind(MODEL)._bound_deployment.func_or_class is GatheringReplica
-    together = await asyncio.gather(*(answer(lambda each=each: handle.remote([each], Context())) for each in articles))
+    together = await asyncio.gather(
+        *(answer(lambda each=each: handle.remote([each], Context()), MODEL) for each in articles)
+    )
     for one, (other,) in zip(alone, together, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
     assert not np.allclose(alone[0], alone[-1], atol=1e-3)

@@ -48,7 +48,7 @@ def serving(model_id: str) -> "Iterator[DeploymentHandle[list[Negative]]]":
 async def one(handle: "DeploymentHandle[list[Negative]]", x: Plate) -> Negative:
     from deployments.app import answer
 
-    results: list[Negative] = await answer(lambda: handle.remote([x], Context()))
+    results: list[Negative] = await answer(lambda: handle.remote([x], Context()), handle.deployment_name)
     return results[0]
 
 
