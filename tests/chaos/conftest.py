@@ -5,6 +5,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from loadtests.cases import SAMPLES
 
 Record = Callable[..., None]
 FAILED = pytest.StashKey[bool]()
@@ -30,6 +34,15 @@ def pytest_runtest_makereport(
     if report.when == "call":
         item.stash[FAILED] = report.failed
     return report
+
+
+@pytest.fixture(scope="session")
+def catalogued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with a catalogue, to start servers on copies of."""
+    state = tmp_path_factory.mktemp("catalogued") / "state"
+    command = [sys.executable, "-m", "api.catalogue", "import", str(SAMPLES / "catalogue" / "feed.csv")]
+    subprocess.run(command, env=os.environ | {"MODISTE_STATE": str(state)}, check=True, capture_output=True)
+    return state
 
 
 @pytest.fixture

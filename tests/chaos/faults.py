@@ -1,4 +1,7 @@
-"""What is put into every process of a server under test: the small model and flows where asked for, and a brake.
+"""What is put into every process of a server under test: which flows there are, and a brake.
+
+CHAOS_FLOWS names the flows that are served, "small" the small ones: servers whose parts are killed again and again are
+kept to what a test calls.
 
 The brake makes a model's replicas sleep after each call as if it took so many times as long, for as long as the folder
 CHAOS_FAULTS holds a file slow_<model> with that number. It sleeps, so that other models keep their share of the cores.
@@ -13,11 +16,15 @@ from typing import Any
 
 def install() -> None:
     from deployments.replica import Replica
+    from graphs import GRAPHS
 
-    if os.environ.get("CHAOS_SMALL"):
+    if os.environ["CHAOS_FLOWS"] == "small":
         import tiny
 
         tiny.register()
+    else:
+        for name in set(GRAPHS) - set(os.environ["CHAOS_FLOWS"].split()):
+            del GRAPHS[name]  # type: ignore[attr-defined]
     run: Callable[..., Any] = Replica._run
 
     def braked(self: Replica, *given: Any) -> Any:

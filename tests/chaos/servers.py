@@ -143,15 +143,16 @@ def served(folder: Path, environment: Mapping[str, str], *, wrapped: Sequence[st
     return Server(folder, ("-m", "api", "serve"), environment, wrapped=wrapped)
 
 
-def clustered(folder: Path, environment: Mapping[str, str], *, nodes: int) -> Server:
-    """The application on a cluster of so many raylets."""
-    return Server(folder, (str(HERE / "cluster_server.py"), str(nodes), "{ray}"), environment)
-
-
-def small(folder: Path, environment: Mapping[str, str], *, nodes: int = 1) -> Server:
-    """The small model and flows, which are ready in seconds."""
+def clustered(folder: Path, environment: Mapping[str, str], *, nodes: int, flows: Sequence[str]) -> Server:
+    """These flows on a cluster of so many raylets."""
     command = (str(HERE / "cluster_server.py"), str(nodes), "{ray}")
-    return Server(folder, command, {"CHAOS_SMALL": "1", **environment}, ready="/healthz")
+    return Server(folder, command, {"CHAOS_FLOWS": " ".join(flows), **environment})
+
+
+def small(folder: Path, environment: Mapping[str, str]) -> Server:
+    """The small model and flows, which are ready in seconds."""
+    command = (str(HERE / "cluster_server.py"), "1", "{ray}")
+    return Server(folder, command, {"CHAOS_FLOWS": "small", **environment}, ready="/healthz")
 
 
 def _free_port() -> int:

@@ -1,7 +1,10 @@
 """Two raylets with the default models under load, while parts of them end, slow down or get more than they can do."""
 
 import asyncio
+import json
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,10 +17,12 @@ from servers import Server, clustered
 
 pytestmark = [pytest.mark.chaos, pytest.mark.cluster, pytest.mark.weights, pytest.mark.long]
 
-SKETCH_MODELS = ("line_art", "pix2pix_garment", "efficientnet_lite0")
+SKETCH_MODELS = ("pix2pix_garment", "efficientnet_lite0")
 FACE_MODELS = ("blazeface", "face_mesh", "bisenet_v2", "dlib_resnet", "mobile_stylegan", "mesh_swap")
-TWICE = (*SKETCH_MODELS, *FACE_MODELS, "sketch_search", "virtual_model", "http")
-DEADLINE_S = 15.0
+FLOWS = ("sketch_search", "virtual_model", "virtual_faces")
+REPLICAS = dict.fromkeys((*SKETCH_MODELS, "sketch_search", "virtual_model", "http"), 2) | dict.fromkeys(FACE_MODELS, 1)
+"""How many there are of each: requests to `virtual_model` meet models that have one alone."""
+DEADLINE_S = 30.0
 ARRIVING_S = 8.0
 PLACES = 10
 """Of a flow in each of the two ingress replicas."""
@@ -26,13 +31,17 @@ RATE = 1.5
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, catalogued: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("cluster")
+    shutil.copytree(catalogued, folder / "state")
     environment = {
-        "MODISTE_REPLICAS": str({name: [2, 2] for name in TWICE} | {"efficientnet_lite0": [2, 3]}).replace("'", '"'),
-        "MODISTE_CONCURRENCY": f'{{"sketch_search": {PLACES}}}',
+        "MODISTE_REPLICAS": json.dumps(
+            {name: (count, count) for name, count in REPLICAS.items()} | {"efficientnet_lite0": (2, 3)}
+        ),
+        "MODISTE_CONCURRENCY": json.dumps({"sketch_search": PLACES}),
         "MODISTE_DEADLINE_S": str(DEADLINE_S),
     }
-    with clustered(tmp_path_factory.mktemp("cluster"), environment, nodes=2) as running:
+    with clustered(folder, environment, nodes=2, flows=FLOWS) as running:
         whole(running)
         asyncio.run(steadily(running.port, MIX, rate=RATE, seconds=10))
         yield running
@@ -41,7 +50,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def whole(server: Server) -> float:
     """Seconds until every deployment has its replicas."""
     return until(
-        lambda: all(len(server.replicas(name)) >= 2 for name in TWICE), within_s=120, what="two replicas of each"
+        lambda: all(len(server.replicas(name)) >= count for name, count in REPLICAS.items()),
+        within_s=120,
+        what="all replicas",
     )
 
 
@@ -118,14 +129,13 @@ async def test_the_controller_dies_and_no_request_fails(server: Server, record: 
 async def test_a_model_slowed_tenfold_does_not_hurt_other_flows(server: Server, record: Record) -> None:
     async def both() -> tuple[list[Sent], list[Sent]]:
         sketches, faces = await asyncio.gather(
-            steadily(server.port, [SKETCH], rate=2.0, seconds=30), steadily(server.port, [FACE], rate=0.5, seconds=30)
+            steadily(server.port, [SKETCH], rate=2.0, seconds=25), steadily(server.port, [FACE], rate=0.5, seconds=25)
         )
         return sketches, faces
 
     usual_sketches, usual_faces = await both()
     slow(server, "pix2pix_garment", 10)
     slow(server, "efficientnet_lite0", 10)
-    slow(server, "line_art", 10)
     try:
         sketches, faces = await both()
     finally:
@@ -156,7 +166,7 @@ async def test_work_for_clients_that_left_is_dropped(server: Server, record: Rec
     started = perf_counter()
     await asyncio.gather(*(disconnect(server.port, HEAVY, after_s=2.0) for _ in range(12)))
     at_work = await asyncio.to_thread(cores_used, server.root, 0.5)
-    idle_after_s, used = await asyncio.to_thread(busy_cores, server.root, idle=idle + 0.15, within_s=20)
+    idle_after_s, used = await asyncio.to_thread(busy_cores, server.root, idle=idle + 0.2, within_s=20)
     after = await asyncio.to_thread(memory_mb, server.root)
     record(
         "disconnects", requests=12, left_after_s=2.0, idle_cores=idle, cores_when_they_left=at_work,
@@ -205,9 +215,9 @@ async def test_two_hundred_that_arrive_where_twenty_may_are_told_within_a_tenth_
 async def test_nothing_is_computed_past_its_deadline(server: Server, record: Record) -> None:
     """More work at once than two cores can do in time."""
     idle = await asyncio.to_thread(cores_used, server.root, 3.0)
-    answers = await at_once(server.port, HEAVY, 16)
+    answers = await at_once(server.port, HEAVY, 20)
     slowest = max(sent.seconds for sent in answers)
-    idle_after_s, used = await asyncio.to_thread(busy_cores, server.root, idle=idle + 0.15, within_s=15)
+    idle_after_s, used = await asyncio.to_thread(busy_cores, server.root, idle=idle + 0.2, within_s=15)
     record(
         "deadline", **figures(answers), deadline_s=DEADLINE_S, slowest_s=round(slowest, 2),
         idle_cores=idle, idle_after_s=idle_after_s, cores_afterwards=used,

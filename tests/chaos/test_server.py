@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -23,8 +25,10 @@ JOBS_WITHIN_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served(tmp_path_factory.mktemp("server"), {}) as running:
+def server(tmp_path_factory: pytest.TempPathFactory, catalogued: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copytree(catalogued, folder / "state")
+    with served(folder, {}) as running:
         asyncio.run(steadily(running.port, [SKETCH, FACE], rate=1.0, seconds=10))
         yield running
 
@@ -84,7 +88,7 @@ def videos(server: Server) -> set[str]:
 
 async def test_a_long_load_leaves_nothing_behind(server: Server, record: Record) -> None:
     """Minutes by SOAK_MINUTES. First a short load, after which every model that it uses is open."""
-    await soak(server, 0.7)
+    await soak(server, 0.5)
     answers, measured = await soak(server, SOAK_MINUTES)
     jobs = [job_of(sent.body) for sent in answers if sent.name == CLIP.name and sent.ok]
     until(lambda: all(look(server, path)["state"] == "succeeded" for path in jobs), within_s=60, what="all jobs done")

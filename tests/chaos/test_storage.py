@@ -35,8 +35,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.cluster, pytest.mark.weights, pytes
 MODEL = "pix2pix_garment"
 SECRET = "of this fleet"
 DEADLINE_S = 20.0
-MOUNT = 'mount -t tmpfs -o size=2g tmpfs "$1" && cp -r "$2" "$1/engines" && ln -s "$3" "$1/weights" && '
-MOUNT += 'ln -s "$4" "$1/faces" && mkdir "$1/state" && shift 4 && exec "$@"'
+MOUNT = 'mount -t tmpfs -o size=1g tmpfs "$1" && cp -r "$2" "$1/engines" && ln -s "$3" "$1/weights" && '
+MOUNT += 'ln -s "$4" "$1/faces" && cp -r "$5" "$1/state" && shift 5 && exec "$@"'
 
 
 class Store:
@@ -95,10 +95,10 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(disk: Path, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(disk: Path, store: Store, tmp_path_factory: pytest.TempPathFactory, catalogued: Path) -> Iterator[Server]:
     cache = settings().cache
     engines = resealed(cache / "engines", tmp_path_factory.mktemp("engines"))
-    given = map(str, (disk, engines, cache / "weights", cache / "faces"))
+    given = map(str, (disk, engines, cache / "weights", cache / "faces", catalogued))
     environment = store.environment | {
         "MODISTE_CACHE": str(disk),
         "MODISTE_STATE": str(disk / "state"),
