@@ -16,7 +16,7 @@ GPU_TARGET ?= tensorrt
 PROFILE ?= smoke
 SCALE ?= 1
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast check chaos bench bench-engines bench-gpu load load-peers load-overhead load-page weights engines graphs models render lock tools clean
+.PHONY: help demo serve test test-fast check chaos bench bench-engines bench-gpu load load-peers load-overhead load-page measure-service bench-scaling capacity weights engines graphs models render lock tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,21 @@ bench-engines: $(VENV)/dev $(TORCH)/ready ## every network on this CPU: eager, f
 
 bench-gpu: ## every network and the flows on this machine's GPU; GPU_PYTHON has torch for CUDA, and TensorRT where it can
 	$(GPU_PYTHON) -m loadtests.gpu --target $(GPU_TARGET)
+
+measure-service: $(VENV)/dev ## deployments/service.json: what every model and flow takes here; seven minutes, wants a quiet machine
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m compile build
+	$(BIN)/python -m loadtests service
+
+bench-scaling: $(VENV)/dev ## docs/scaling.md: growth under one flow's load, predictions against measurements; 15 minutes
+	$(BIN)/python -m loadtests seen
+	$(BIN)/python -m loadtests growth
+	$(BIN)/python -m loadtests predicted
+
+MIX ?= virtual_model=0.6,sketch_search=0.4
+P95 ?= 0.8
+capacity: $(VENV)/dev ## machines that RATE requests a second need, by simulation: RATE=8 [MIX=flow=share,...] [P95=0.8]
+	$(BIN)/python -m loadtests capacity --rate $(RATE) --mix $(MIX) --p95 $(P95)
 
 load: $(VENV)/dev ## a load test: PROFILE=smoke|steady|spike|soak|breakpoint [TARGET=http://...] [SCALE=4]
 	$(BIN)/python -m weights fetch

@@ -11,6 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from api.admission import AT_ONCE
 from deployments import model_class
 from deployments.placement import Demand, pack
 from deployments.scaling import measured
@@ -71,13 +72,14 @@ def recorded_flows(gpu: Gpu | None = None) -> dict[str, Flow]:
 
 
 def site(replicas: Mapping[str, int], *, machines: int = 1, cores: float | None = None, **more: Any) -> Site:
-    """Machines like the measured one, or as many cores. What idles takes its share of the cores' speed away."""
+    """Machines like the measured one, or as many cores, behind one ingress. What the server does when nobody asks
+    takes its share of the cores' speed away."""
     serving, machine = measured()["serving"], measured()["machine"]
     count = machine["cores"] * machines if cores is None else cores
     idle = serving["idle_cores"] / machine["cores"]
     return Site(
         cores=count, crowded=serving["crowded"] / (1 - idle), replicas=replicas,
-        hop_s=serving["hop_s"], hop_cpu_s=serving["hop_cpu_s"], **more,
+        hop_s=serving["hop_s"], hop_cpu_s=serving["hop_cpu_s"], limit=AT_ONCE, **more,
     )  # fmt: skip
 
 

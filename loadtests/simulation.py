@@ -55,6 +55,7 @@ class Site:
     hop_s:    of a call between processes, there and back; hop_cpu_s: of it, CPU seconds
     on:       models that compute on a GPU: which one each of their replicas has
     gpus:     how many; a GPU computes for one replica at a time
+    limit:    requests to one flow at once, of which more are refused (api/admission.py)
     batch:    inputs that a replica takes together, by model; 1 where nothing is said
     joint:    seconds of a batch of n over those of n alone, as a share that does not shrink: 1 gains nothing
     """
@@ -66,20 +67,23 @@ class Site:
     hop_cpu_s: float = 0.0
     on: Mapping[str, Sequence[int]] = field(default_factory=dict)
     gpus: int = 0
+    limit: float = float("inf")
     batch: Mapping[str, int] = field(default_factory=dict)
     joint: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """arrived, answered: requests within the time that counts, and those of them that were answered within the run
+    """What became of the requests that arrived within the time that counts.
 
+    arrived, refused, answered: how many did, were not let in, and were answered within the run
     seconds:    by flow, of each answered request, in order of arrival
     throughput: answers per second in the time that counts
     busy:       by model, share of its replicas' time
     """
 
     arrived: int
+    refused: int
     answered: int
     seconds: Mapping[str, Sequence[float]]
     throughput: float
@@ -228,19 +232,25 @@ def simulate(
     """
     world = _World(site, {name: flows[name] for name in rates}, draw, seed)
     env, times = world.env, {name: dict[int, float]() for name in rates}
-    arrived = ends_counted = 0
+    arrived = refused = ends_counted = 0
+    inside = dict.fromkeys(rates, 0)
 
     def arrive(name: str, rate: float) -> Steps:
-        nonlocal arrived
+        nonlocal arrived, refused
         number = 0
         while True:
             yield env.timeout(world.rng.exponential(1 / rate))
             began, number = env.now, number + 1
             counts = began >= warm_s
             arrived += counts
+            if inside[name] >= site.limit:
+                refused += counts
+                continue
+            inside[name] += 1
 
             def answered(began: float = began, number: int = number, counts: bool = counts) -> None:
                 nonlocal ends_counted
+                inside[name] -= 1
                 ends_counted += env.now >= warm_s
                 if counts:
                     times[name][number] = env.now - began
@@ -253,6 +263,7 @@ def simulate(
     env.run(until=seconds)
     return Outcome(
         arrived=arrived,
+        refused=refused,
         answered=sum(len(of) for of in times.values()),
         seconds={name: tuple(of[i] for i in sorted(of)) for name, of in times.items()},
         throughput=ends_counted / (seconds - warm_s),
