@@ -32,6 +32,7 @@ from compile.engine import GPUOutOfMemory
 from compile.gate import METRICS, NOISE
 from compile.source import VERSION as GRAPH_VERSION
 from modiste.errors import EngineStoreUnavailable
+from modiste.metrics import CACHE, record
 from modiste.settings import settings
 from modiste.spec import EngineSpec, Precision, Target
 from modiste.telemetry import log
@@ -90,7 +91,9 @@ def cached_blob(key: str, build: Callable[[], Built], load: Callable[[bytes], Lo
     """
     path = folder() / f"{key}.blob"
     if (opened := _open_local(path, load)) is not None:
+        record(CACHE, cache="engines", result="hit")
         return opened
+    record(CACHE, cache="engines", result="miss")
     with _alone(key):
         if (opened := _open_local(path, load)) is not None:  # another process has just built it
             return opened
@@ -113,6 +116,7 @@ def _open(key: str, sealed: bytes, load: Callable[[bytes], Loaded]) -> Loaded | 
     """None, and a line in the log, where the seal does not fit or the runtime refuses what it seals."""
     blob = sealed[SEAL_BYTES:]
     if not hmac.compare_digest(_seal(key, blob), sealed[:SEAL_BYTES]):
+        record(CACHE, cache="engines", result="refused")
         log.warning("engine_rebuilt", key=key, reason="its seal does not fit: damaged, renamed, or of another secret")
         return None
     try:
@@ -120,6 +124,7 @@ def _open(key: str, sealed: bytes, load: Callable[[bytes], Loaded]) -> Loaded | 
     except GPUOutOfMemory:
         raise  # the engine is as good as another that would be built
     except RuntimeError as error:
+        record(CACHE, cache="engines", result="refused")
         log.warning("engine_rebuilt", key=key, reason=str(error))
         return None
 

@@ -28,6 +28,7 @@ from graphs.skin import as_hex
 from modiste.errors import NoFace
 from modiste.geometry import Box
 from modiste.image import Mask, RGBImage
+from modiste.metrics import FACES, record
 
 _SMALLEST_CROP, _LARGEST_CROP = 448, 1024
 """Side of a head's crop, pixels."""
@@ -125,15 +126,15 @@ class Anonymize(FaceExchange[AnonymizeRequest, AnonymizeResult]):
         cosines = {
             i: float(person.look.embedding @ new) for (i, person), new in zip(people.items(), after, strict=True)
         }
-        return AnonymizeResult(
-            image=result,
-            faces=tuple(
-                _swapped(sight, people[i], cosines[i])
-                if reason is None
-                else _unswapped(sight, reason, "mosaic" if options.unswappable == "mosaic" else "kept")
-                for i, (sight, reason) in enumerate(zip(sights, reasons, strict=True))
-            ),
+        faces = tuple(
+            _swapped(sight, people[i], cosines[i])
+            if reason is None
+            else _unswapped(sight, reason, "mosaic" if options.unswappable == "mosaic" else "kept")
+            for i, (sight, reason) in enumerate(zip(sights, reasons, strict=True))
         )
+        for face in faces:
+            record(FACES, flow="anonymize", outcome=face.how)
+        return AnonymizeResult(image=result, faces=faces)
 
     async def _exchange(
         self, heads: Sequence[Closeup], looks: Sequence[Look], seeds: Sequence[FaceSeed], skin: str

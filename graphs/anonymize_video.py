@@ -8,13 +8,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import get_args
 
 from pydantic import Field
 
 from deployments.roles import FaceSeed, PartSwap, SwappedFace, face_from_landmarks
 from graphs.base import VideoFile, uses
 from graphs.casting import STRANGER, draw, load_cast, rank
-from graphs.face_exchange import HEAD_MARGIN, AnonymizeOptions, FaceExchange, asked_faces
+from graphs.face_exchange import HEAD_MARGIN, AnonymizeOptions, FaceExchange, How, asked_faces
 from graphs.face_token import encode
 from graphs.face_tracks import FaceTracker
 from graphs.face_view import cut_out
@@ -24,6 +25,7 @@ from graphs.skin import as_hex
 from graphs.stretch import Prepared, Scene, Stretch, beside, length_for, paste, prepare, take, write
 from graphs.tracking import Track
 from modiste.image import Landmarks, RGBImage
+from modiste.metrics import FACES, record
 from modiste.telemetry import progress, step
 from modiste.video import Picture, VideoReader, probe
 from modiste.video_writer import VideoWriter
@@ -112,9 +114,13 @@ class AnonymizeVideo(FaceExchange[AnonymizeVideoRequest, AnonymizeVideoResult]):
                         await in_thread(write, writer, stretch, pictures)
                     frames += len(pictures)
                     progress(frames / clip.frames)
+        tracks = tuple(_report(part) for part in parts.values())
+        for how in get_args(How):
+            if seen := sum(getattr(track, how) for track in tracks):
+                record(FACES, seen, flow="anonymize_video", outcome=how)
         return AnonymizeVideoResult(
             video=VideoFile(target),
-            tracks=tuple(_report(part) for part in parts.values()),
+            tracks=tracks,
             frames=frames, fps=clip.fps, duration=clip.duration, width=clip.width, height=clip.height,
         )  # fmt: skip
 

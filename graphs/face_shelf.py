@@ -17,6 +17,7 @@ from deployments.roles import FaceSeed, FaceView
 from graphs.casting import Look
 from graphs.face_token import encode
 from modiste.image import Embedding, LabelMap, Landmarks, RGBImage
+from modiste.metrics import CACHE, record
 from modiste.settings import settings
 from weights.manifest import entry, files_digest
 
@@ -42,10 +43,13 @@ def take(seed: FaceSeed) -> VirtualFace | None:
             look = Look(tone=kept["tone"], yaw=float(kept["yaw"]), embedding=Embedding(kept["embedding"]))
         path.touch()
     except FileNotFoundError:
+        record(CACHE, cache="faces", result="miss")
         return None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        record(CACHE, cache="faces", result="refused")
         path.unlink(missing_ok=True)
         return None
+    record(CACHE, cache="faces", result="hit")
     return VirtualFace(
         seed, FaceView(image=RGBImage(image), landmarks=Landmarks(points), labels=LabelMap(labels)), look
     )
