@@ -44,7 +44,7 @@ def seen() -> None:
 @app.command()
 def growth(
     flow: str = "sketch_search",
-    rate: Annotated[float, typer.Option(help="requests per second at the height")] = 9.0,
+    rate: Annotated[float, typer.Option(help="requests per second at the height")] = 7.0,
     seconds: Annotated[float, typer.Option(min=60, help="that the whole takes")] = 290.0,
     downscale: Annotated[float, typer.Option(min=15, help="delay before fewer replicas (s); served with: 300")] = 25.0,
 ) -> None:

@@ -203,10 +203,17 @@ class _World:
     def _call(self, call: Call, before: Sequence[simpy.Event], loop: simpy.Resource, done: simpy.Event) -> Steps:
         yield self.env.all_of(before)
         yield from self._own(loop, call.own_s)
-        yield from self.cores.compute(self.site.hop_cpu_s)
-        yield self.env.timeout(max(0.0, self.site.hop_s - self.site.hop_cpu_s))
+        yield from self._hop()
         yield self._shorter(self.models[call.model], lambda of: of.ongoing).take(call)
         done.succeed()
+
+    def _hop(self) -> Steps:
+        """What it computes beyond the time that it takes, other processes compute beside it."""
+        cpu_s, hop_s = self.site.hop_cpu_s, self.site.hop_s
+        if cpu_s > hop_s:
+            self.env.process(self.cores.compute(cpu_s - hop_s))
+        yield from self.cores.compute(min(cpu_s, hop_s))
+        yield self.env.timeout(max(0.0, hop_s - cpu_s))
 
     def _own(self, loop: simpy.Resource, seconds: float) -> Steps:
         """The flow's own work, on its event loop."""

@@ -77,6 +77,16 @@ def test_calls_wait_for_those_before_them_and_for_no_others() -> None:
     assert mean_s(found) == pytest.approx(0.1 + 0.02 + 2.0 + 0.25 + 0.02 + 0.5 + 0.05, rel=0.02)
 
 
+def test_what_a_hop_computes_beside_itself_delays_nobody_but_takes_cores() -> None:
+    flows = {"flow": Flow(calls=(Call(model="model", seconds=0.0),))}
+    site = Site(cores=1, hop_s=0.01, hop_cpu_s=0.02)
+    rare = simulate(flows, {"flow": 0.1}, site, seconds=5_000, seed=11)
+    assert rare.quantile(0.5) == pytest.approx(0.01)
+    many = simulate(flows, {"flow": 200.0}, site, seconds=20, warm_s=5, seed=11)
+    assert many.busy["model"] == 0.0
+    assert many.throughput < 110
+
+
 def test_batches_gain_what_is_said() -> None:
     site = Site(batch={"model": 8}, joint=0.1)
     found = simulate(ONE, {"flow": 8.0}, site, seconds=1_000, warm_s=100, seed=7)
