@@ -134,7 +134,7 @@ DEV = Environment(
         Pool(
             name="cpu",
             cpus=4,
-            memory_mb=12 * GI,
+            memory_mb=14 * GI,
             object_store_mb=1 * GI,
             cpu_share=CPU_SHARE,
             replica_mb=384,
@@ -169,7 +169,7 @@ STAGING = Environment(
             object_store_mb=4 * GI,
             cpu_share=0.25,
             replica_mb=2048,
-            nodes=(1, 2),
+            nodes=(1, 3),
             gpu=L4,
         ),
     ),

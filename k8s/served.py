@@ -1,14 +1,17 @@
 """What an environment serves: each application with its declared resources and the pool that its replicas run in."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 import deployments.app
 from api.app import HTTP, INGRESS, INGRESS_TAKES, JOBS, KEEPER, applications
 from deployments import MODELS, model_class
+from deployments.scaling import measured, scaling_of
 from graphs import GRAPHS
 from graphs.replica import FLOW
 from k8s.environments import Environment, Pool, Replicas
@@ -78,7 +81,7 @@ def pool_of(environment: Environment, resources: Resources) -> Pool:
 
 
 def scaled(resources: Resources, of: Replicas, name: str) -> Resources:
-    """Least and most replicas of an environment, from those that are declared for one machine."""
+    """Least and most replicas of an environment, from those of one machine."""
     if name in of.single:
         least, most = of.single[name]
     else:
@@ -98,18 +101,32 @@ def served(environment: Environment) -> list[Served]:
 def _served(environment: Environment, name: str) -> Served:
     import_path, args, declared = _declared(name)
     pool = pool_of(environment, declared)
-    resources = scaled(declared, environment.replicas, name)
-    with under(model_settings(environment, pool)):
+    given = model_settings(environment, pool)
+    with under(given):
+        found = scaling_of(name, declared)
+    resources = scaled(replace(declared, min_replicas=found.min_replicas), environment.replicas, name)
+    chosen = {name: [resources.min_replicas, resources.max_replicas]}
+    with under(given | {"MODISTE_REPLICAS": json.dumps(chosen)}):
         options = deployments.app.options(name, resources)
     if name == HTTP:
         options |= INGRESS_TAKES
     options["ray_actor_options"] = {
         **{key: value for key, value in options["ray_actor_options"].items() if key != "num_gpus" or value},
         "num_cpus": round(resources.cpus * pool.cpu_share, 4),
-        "memory": pool.replica_mb * 2**20,
+        "memory": replica_mb(name, pool) * 2**20,
         "label_selector": {POOL: pool.name},
     }
     return Served(name=name, import_path=import_path, args=args, pool=pool, resources=resources, options=options)
+
+
+def replica_mb(name: str, pool: Pool) -> int:
+    """Memory that a replica is promised: half as much again as was measured, or what the pool says where it was not, as
+    on GPUs.
+    """
+    of = measured()["models"].get(name)
+    if of is None or pool.gpu is not None:
+        return pool.replica_mb
+    return ceil(1.5 * float(of["memory_mb"]) / 64) * 64
 
 
 def _declared(name: str) -> tuple[str, dict[str, str], Resources]:
