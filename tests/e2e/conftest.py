@@ -44,7 +44,9 @@ class Service:
                     waited.kill()
                 time.sleep(0.2)
             assert waited.stderr is not None
-            assert waited.returncode == 0, waited.stderr.read() + self.log.read_text()[-4000:]
+            if waited.returncode:
+                self.kill()  # or it would outlive the tests
+                raise AssertionError(waited.stderr.read() + self.log.read_text()[-4000:])
 
     def family(self) -> list[psutil.Process]:
         """All processes of the server."""
@@ -52,7 +54,7 @@ class Service:
         return [root, *root.children(recursive=True)]
 
     def kill(self) -> None:
-        family = self.family()
+        family = self.family() if self.process.poll() is None else []
         self.process.kill()
         self.process.wait()
         psutil.wait_procs(family, timeout=30)
