@@ -81,6 +81,8 @@ def runtime_environment() -> dict[str, str]:
         os.environ.clear()
         os.environ.update(before)
     return prepared | {
+        "RAY_LOG_TO_STDERR": "1",  # to the container's, where logs are collected; Ray's own tell warnings only
+        "RAY_BACKEND_LOG_LEVEL": "warning",
         "RAY_max_direct_call_object_size": str(INLINE_BYTES),
         "RAY_task_rpc_inlined_bytes_limit": str(4 * INLINE_BYTES),
     }
