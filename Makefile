@@ -82,20 +82,21 @@ P95 ?= 0.8
 capacity: $(VENV)/dev ## machines that RATE requests a second need, by simulation: RATE=8 [MIX=flow=share,...] [P95=0.8]
 	$(BIN)/python -m loadtests capacity --rate $(RATE) --mix $(MIX) --p95 $(P95)
 
-load: $(VENV)/dev ## a load test: PROFILE=smoke|steady|spike|soak|breakpoint [TARGET=http://...] [SCALE=4]
+load: $(VENV)/dev ## a load test: PROFILE=smoke|steady|spike|soak|breakpoint [TARGET=http://...] [SCALE=4] [DURATION=60]
 	$(BIN)/python -m weights fetch
 	$(BIN)/python -m compile build
-	$(BIN)/python -m loadtests.load $(PROFILE) --scale $(SCALE) $(if $(TARGET),--target $(TARGET))
+	$(BIN)/python -m loadtests.load $(PROFILE) --scale $(SCALE) \
+	  $(if $(TARGET),--target $(TARGET)) $(if $(DURATION),--duration $(DURATION))
 
-load-peers: $(VENV)/dev .venv-litserve/ready .venv-bentoml/ready ## our server beside LitServe and BentoML, half an hour
+load-peers: $(VENV)/dev .venv-litserve/ready .venv-bentoml/ready ## our server beside LitServe and BentoML, 20 minutes [DURATION=15 of each load]
 	$(BIN)/python -m weights fetch
 	$(BIN)/python -m compile build
-	$(BIN)/python -m loadtests.peers.compare virtual_model
-	$(BIN)/python -m loadtests.peers.compare sketch_search
+	$(BIN)/python -m loadtests.peers.compare virtual_model $(if $(DURATION),--seconds $(DURATION))
+	$(BIN)/python -m loadtests.peers.compare sketch_search $(if $(DURATION),--seconds $(DURATION))
 	$(BIN)/python -m loadtests.load_page
 
 load-overhead: $(VENV)/dev ## HTTP and a flow around a model that does nothing, by how Ray is set up; three minutes
-	$(BIN)/python -m loadtests.echo
+	$(BIN)/python -m loadtests.echo $(if $(DURATION),--seconds $(DURATION))
 	$(BIN)/python -m loadtests.load_page
 
 load-page: $(VENV)/dev ## docs/load.md from the results of the three above

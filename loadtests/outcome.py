@@ -11,7 +11,7 @@ from loadtests.plan import Row
 from loadtests.profile import Gates
 
 SHARES = (50, 95, 99)
-BINS = 60
+BINS = 30
 """Of a run's time, in results and plots."""
 
 

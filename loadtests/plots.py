@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -46,7 +47,7 @@ def _lines(
 ) -> str:  # fmt: skip
     with plt.rc_context(rc=STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
-        for name, values in curves.items():
+        for name, values in list(curves.items())[::-1]:
             known = [(a, b) for a, b in zip(x, values, strict=True) if b is not None]
             label = name.removesuffix("_s")
             axes.plot([a for a, _ in known], [b for _, b in known], "o-" if dots else "-", ms=3, lw=1.2, label=label)
@@ -60,9 +61,9 @@ def _lines(
 def _stacked(x: Sequence[float], parts: Mapping[str, Sequence[int]], width: float) -> str:
     with plt.rc_context(rc=STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, HEIGHT))
-        below = [0] * len(x)
+        below, others = [0] * len(x), cycle(("tab:orange", "tab:red", "tab:purple", "tab:brown", "tab:gray"))
         for name, counts in sorted(parts.items()):
-            colour = "seagreen" if name.startswith("2") else None
+            colour = "seagreen" if name.startswith("2") else next(others)
             axes.bar(x, counts, width * 0.95, below, label=name, color=colour)
             below = [a + b for a, b in zip(below, counts, strict=True)]
         axes.set(xlabel="seconds", ylabel="answers", xlim=(0, None))

@@ -44,6 +44,7 @@ class Host:
     python: str
     command: tuple[str, ...]
     port: int
+    set_up: str = "a process for every model"
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @contextmanager
@@ -61,6 +62,7 @@ def peer(name: str, port: int, *, workers: int, at_once: int, threads: int) -> H
     return Host(
         name=name, python=f".venv-{name}/bin/python", port=port,
         command=("-m", f"loadtests.peers.host_{name}", str(port)),
+        set_up=f"{workers} x {at_once} x {threads}",
         environment={key: str(value) for key, value in environment.items()},
     )  # fmt: skip
 
@@ -88,8 +90,13 @@ def measure(flow: str, chosen: Sequence[Host], seconds: float) -> Figures:
             for number in (*range(len(requests()[flow])), *range(6)):
                 ask(server.address, flow, number).raise_for_status()
         found: dict[str, Figures] = {
-            name: {"ready_s": server.ready_s, "memory_mb": server.memory_mb(), "rates": []}
-            for name, server in servers.items()
+            host.name: {
+                "set_up": host.set_up,
+                "ready_s": servers[host.name].ready_s,
+                "memory_mb": servers[host.name].memory_mb(),
+                "rates": [],
+            }
+            for host in chosen
         }
         _unloaded(flow, servers, found, seconds)
         _peaks(flow, servers, found, seconds)
@@ -102,7 +109,7 @@ def measure(flow: str, chosen: Sequence[Host], seconds: float) -> Figures:
             of["saturated"] = {"rate": best} | _figures(of.pop("saturated_rows"))
         for name, server in servers.items():
             found[name]["memory_after_mb"] = server.memory_mb()
-    return {"flow": flow, "hosts": found}
+    return {"flow": flow, "seconds": seconds, "hosts": found}
 
 
 def _unloaded(flow: str, servers: Mapping[str, Running], found: Mapping[str, Figures], seconds: float) -> None:
