@@ -34,6 +34,8 @@ LONG = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5,
 """Of requests and flows: from an echo to the longest deadline."""
 SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Of steps, models and engines."""
+BATCHES = (0.5, 1.5, 2.5, 3.5, 4.5, 6.5, 8.5, 12.5, 16.5, 24.5, 32.5, 64.5)
+"""Whole numbers lie in the middles, so that means of small ones are exact."""
 JOBS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0, 7200.0)
 COLD = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 
@@ -83,7 +85,7 @@ BATCH_SIZE = Metric(
     labels=("model",),
     unit="count",
     help="Inputs that a model works on together",
-    buckets=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+    buckets=BATCHES,
 )
 REQUESTS = Metric(
     name="modiste_requests_total",
