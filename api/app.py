@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
@@ -29,7 +29,7 @@ from api.jobs import Job, JobStore
 from api.routes import http_app
 from api.worker import Worker
 from deployments import model_for
-from deployments.app import answer, busy, handle_of, options
+from deployments.app import LOST, answer, busy, handle_of, options
 from deployments.load import ProcessLoad
 from deployments.observed import start
 from graphs import GRAPHS, graph_class
@@ -76,7 +76,7 @@ class ServeFlows:
             async with aclosing(self._stream_once(name, request)) as stream:
                 async for news in stream:
                     yield news
-        except RayActorError as death:
+        except LOST as death:
             if isinstance(death, RayTaskError):
                 raise
             record(RETRIES, deployment=name)

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments import model_class
@@ -23,6 +23,9 @@ CPU_SHARE = 0.06
 """Cores that Ray reserves per core a spec asks for. A request visits its models one after the other, so most
 replicas idle; at this share all models, all flows and a few more replicas fit on two cores, and no machine
 starts more than about 16 replicas per core."""
+
+LOST = (RayActorError, ObjectLostError)
+"""What a call ends with whose replica died: before it had answered, or with the answer still on its node."""
 
 ONGOING = 32
 """Calls that a replica takes on at once, above the expected concurrency: a caller whose replica is full waits in
@@ -119,7 +122,7 @@ async def answer(call: Callable[[], DeploymentResponse[Any]], deployment: str) -
             record(RETRIES, deployment=deployment)
             await asyncio.sleep(2 * LAST_WORDS_S)  # by then that replica has ended, and is not asked again
             result = await _answer_once(call)
-    except RayActorError as death:
+    except LOST as death:
         if isinstance(death, RayTaskError):  # a replica further on died, twice, and its caller said so
             raise
         record(RETRIES, deployment=deployment)
@@ -139,6 +142,8 @@ async def _answer_once(call: Callable[[], DeploymentResponse[Any]]) -> Any:
         raise
     except BackPressureError as error:
         raise busy() from error
+    except DeploymentUnavailableError as error:
+        raise NotDeployed("expected a replica, got none that starts; send the request again later") from error
 
 
 def busy() -> Busy:
