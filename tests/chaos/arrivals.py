@@ -84,7 +84,7 @@ async def send(port: int, request: Ask, *, tries: int = 1, due: float | None = N
         if (0 < status < 500 and status != 429) or number == tries:
             break
         await asyncio.sleep(float(after) if after else PAUSE_S)
-    code = json.loads(body)["code"] if headers.get("content-type") == "application/problem+json" else ""
+    code = json.loads(body)["code"] if headers.get("content-type", "").startswith("application/problem+json") else ""
     return Sent(due, perf_counter() - due, status, code, float(after) if after else None, number, request.name, body)
 
 
