@@ -13,8 +13,12 @@ TARGETS = "targets.json"
 
 DROPPED = "otel_scope_.*|SessionName|Version"
 """Labels of Ray's that are the same on every series, or new at each start. WorkerId stays: it tells replicas apart."""
-UNREAD = "ray_(grpc_server|operation|gcs_storage_operation|io_context|pull_manager|push_manager|tasks|owned_objects).*"
-"""Ray's inside, half of all series; nothing of ours reads it."""
+UNREAD = (
+    "ray_(grpc_server|operation|gcs_storage_operation|io_context|pull_manager|push_manager|tasks|owned_objects).*"
+    "|ray_serve_(event_loop|long_poll|controller|router_args|request_router_fulfillment|user_autoscaling).*"
+    "|ray_serve_autoscaling_(replica|handle)_metrics.*"
+)
+"""Ray's inside, most of all series; nothing of ours reads it."""
 
 _RENAMED: Mapping[str, Any] = {
     "source": ["__name__"], "regex": "ray_(modiste_.+)", "target": "__name__", "replacement": "$1",

@@ -13,6 +13,7 @@ from k8s.monitoring.boards import BOARDS
 from k8s.monitoring.charts import Board
 from k8s.monitoring.promql import quantile, select
 from k8s.monitoring.ray import RAY
+from k8s.monitoring.scrape import UNREAD
 from modiste.metrics import FLOW_SECONDS, METRICS, REQUESTS
 
 
@@ -59,6 +60,10 @@ def test_no_expression_names_what_is_in_no_table() -> None:
     for name, text in generated().items():
         if name not in ("prometheus.yaml", "pod-monitor.yaml"):
             assert set(re.findall(r"\b(?:modiste|ray)_\w+", text)) <= known, name
+
+
+def test_nothing_is_dropped_that_is_read() -> None:
+    assert not [name for name in (*METRICS, *RAY) if re.fullmatch(UNREAD, name)]
 
 
 def test_a_label_that_a_metric_has_not_cannot_be_written() -> None:
