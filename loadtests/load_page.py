@@ -18,6 +18,13 @@ NEVER = (
 
 
 def write_page() -> Path:
+    written = ROOT / "docs" / "load.md"
+    written.write_text(page())
+    return written
+
+
+def page() -> str:
+    """As the results that are here make it."""
     runs = [json.loads(path.read_text()) for name in names() for path in _latest(f"{name}-*core-cpu.json")]
     for run in runs:
         run["planned_s"] = load_profile(run["profile"]["name"]).duration_s
@@ -35,9 +42,7 @@ def write_page() -> Path:
         "missing": [*missing, *NEVER],
     }
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), trim_blocks=True, autoescape=False)  # noqa: S701 - Markdown
-    written = ROOT / "docs" / "load.md"
-    written.write_text(templates.get_template("load.md.j2").render(content).rstrip() + "\n")
-    return written
+    return templates.get_template("load.md.j2").render(content).rstrip() + "\n"
 
 
 def _latest(pattern: str) -> list[Path]:
