@@ -71,7 +71,7 @@ def scaling_of(name: str, resources: Resources) -> Scaling:
     call_s = of["call_s"]["median"]
     return Scaling(
         min_replicas=int(not is_rare(name)),
-        max_replicas=_most(resources, of["memory_mb"]),
+        max_replicas=_most(resources, of),
         target_ongoing_requests=round(min(MOST, max(FEWEST, ACCEPTED_WAIT_S / call_s)), 1),
         accepted_wait_s=round(max(ACCEPTED_WAIT_S, call_s), 3),
         cold_start_s=of["cold_start_s"],
@@ -83,14 +83,15 @@ def is_rare(model: str) -> bool:
     return RARE.issuperset(measured()["models"][model]["flows"])
 
 
-def _most(resources: Resources, memory_mb: int) -> int:
+def _most(resources: Resources, of: Mapping[str, Any]) -> int:
     """On GPUs what is declared, as their memory sets the limit (deployments/placement.py). On CPUs as many as the
-    cores and the memory of `cores` keep busy: another one would only make each slower."""
+    machine's cores keep at work and its memory holds: another one would only make each slower, and look as busy."""
     if gpu_share(resources):
         return resources.max_replicas
     machine = measured()["machine"]
-    by_cores = floor(machine["cores"] / resources.cpus)
-    by_memory = floor(MEMORY_SHARE * machine["memory_gb"] * 1024 / memory_mb)
+    at_work = of["call_cpu_s"]["median"] / of["call_s"]["median"]
+    by_cores = round(machine["cores"] / max(1.0, at_work))
+    by_memory = floor(MEMORY_SHARE * machine["memory_gb"] * 1024 / of["memory_mb"])
     return int(max(1, min(resources.max_replicas, by_cores, by_memory)))
 
 

@@ -47,6 +47,7 @@ class Structure:
     own:     by call, CPU seconds the flow computes before it sends it, since it last sent or got something
     finish:  CPU seconds after the last answer
     seconds: of the whole, as it ran here, the shortest time
+    result:  of the flow
     """
 
     calls: tuple[Recorded, ...]
@@ -54,6 +55,7 @@ class Structure:
     own: tuple[float, ...]
     finish: float
     seconds: float
+    result: Any
 
 
 @dataclass(slots=True)
@@ -78,13 +80,13 @@ class _Clock:
         return passed
 
 
-def structure_of(flow: str, request: object, runner: LocalRunner, runs: int = RUNS) -> Structure:
+def structure_of(flow: str, request: object, runner: LocalRunner) -> Structure:
     """Run it and see.
 
     raises: RuntimeError where two runs of the flow call its models differently"""
-    asyncio.run(_run(flow, request, runner, _Clock(), {}))  # opens the models
+    result = asyncio.run(_run(flow, request, runner, _Clock(), {}))  # opens the models
     clocks, seconds = [], []
-    for _ in range(runs):
+    for _ in range(RUNS):
         clock = _Clock()
         asyncio.run(_run(flow, request, runner, clock, {}))
         seconds.append(perf_counter() - clock.began)
@@ -101,16 +103,24 @@ def structure_of(flow: str, request: object, runner: LocalRunner, runs: int = RU
         own=tuple(known.own[key] for key in order),
         finish=known.lap(),
         seconds=min(seconds),
+        result=result,
     )
+
+
+def calls_of(flow: str, request: object, runner: LocalRunner) -> list[Recorded]:
+    """The calls of one run, whatever it takes."""
+    clock = _Clock()
+    asyncio.run(_run(flow, request, runner, clock, {}))
+    return list(clock.calls.values())
 
 
 async def _run(
     flow: str, request: object, runner: LocalRunner, clock: _Clock, known: Mapping[Key, Sequence[Any]]
-) -> None:
+) -> Any:
     graph = graph_class(flow)
     calls = {role: _listening(role, call, clock, known) for role, call in runner.calls(graph).items()}
     clock.began, clock.busy = perf_counter(), process_time()
-    await run(flow, graph(calls), request)
+    return (await run(flow, graph(calls), request)).result
 
 
 def _listening(role: str, call: Call, clock: _Clock, known: Mapping[Key, Sequence[Any]]) -> Call:

@@ -45,15 +45,15 @@ def seen() -> None:
 def growth(
     flow: str = "sketch_search",
     rate: Annotated[float, typer.Option(help="requests per second at the height")] = 7.0,
-    seconds: Annotated[float, typer.Option(min=60, help="that the whole takes")] = 290.0,
-    downscale: Annotated[float, typer.Option(min=15, help="delay before fewer replicas (s); served with: 300")] = 25.0,
+    seconds: Annotated[float, typer.Option(min=180, help="that the whole takes")] = 210.0,
+    downscale: Annotated[float, typer.Option(min=15, help="delay before fewer replicas (s); served with: 300")] = 20.0,
 ) -> None:
     """One flow's load on a server of its own: docs/scaling-<flow>.svg and .json; exit 1 where others grow, or nothing
     shrinks."""
     from loadtests import growth as of
     from loadtests.growth_plot import draw
 
-    steps = [(0.07 * seconds, 0.0), (0.36 * seconds, rate), (0.2 * seconds, rate / 5), (0.37 * seconds, 0.0)]
+    steps = [(0.05 * seconds, 0.0), (0.37 * seconds, rate), (0.2 * seconds, rate / 5), (0.38 * seconds, 0.0)]
     found = of.measure(flow, steps, downscale) | {"date": datetime.now(UTC).date().isoformat()}
     written = ROOT / "docs" / f"{GROWTH.format(flow=flow)}.json"
     found["amiss"] = of.amiss(found)
