@@ -12,6 +12,7 @@ from deployments import model_class, model_for
 from deployments.environment import prepare
 from graphs import GRAPHS, graph_class
 from modiste.errors import ModisteError
+from modiste.logs import configure, share_stderr
 from modiste.settings import settings
 from weights.licences import licence_report, require_commercial
 from weights.store import fetch
@@ -36,6 +37,9 @@ def serve() -> None:
         require_commercial(used)
         fetch(used)
         typer.echo(licence_report(used), err=True)
+        if settings().logs is None:
+            share_stderr()
+        configure("server", "")
         with Server():
             stop = threading.Event()
             for number in (signal.SIGTERM, signal.SIGINT):  # after Ray has set its own

@@ -80,6 +80,7 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     annotate(method=scope["method"], route=route, status=status, tenant=tenant)
     if status >= 500:
         failed(code)
-    told = {"flow": flow, "tenant": tenant, "code": code} if flow else {"code": code} if code else {}
+    told = {"method": scope["method"], "route": route, "status": status, "code": code or "ok"}
+    told |= {"flow": flow, "tenant": tenant} if flow else {}
     say = log.debug if route in PROBES else log.info
-    say("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1e3, 1), **told)
+    say("request", ms=round(seconds * 1e3, 1), **told)

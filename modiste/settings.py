@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least that serving processes log; info: a line for every call"
     )
+    logs: Path | None = Field(
+        default=None, description="file that serving processes append their lines to; unset: standard error"
+    )
     metrics_port: int | None = Field(
         default=None, ge=1, le=65535, description="where this machine's Ray shows its metrics; unset: where it likes"
     )

@@ -131,7 +131,7 @@ def test_a_job_logs_under_its_id_but_not_all_of_it(watched: Any, asked: Asked) -
 def test_every_line_of_ours_is_json_and_no_line_repeats_what_users_send(watched: Any, asked: Asked) -> None:
     text = watched.log.read_text()
     assert not [secret for secret in SECRETS if secret in text]
-    assert {"controller", "http"} <= {line["deployment"] for line in watched.lines()}
+    assert {"server", "http"} <= {line["deployment"] for line in watched.lines()}
     others = [line for line in text.splitlines() if not line.startswith("{")]
     assert not [line for line in others if "Traceback" in line]
 

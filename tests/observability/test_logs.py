@@ -4,6 +4,8 @@ import ast
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -99,3 +101,23 @@ def test_events_say_nothing_but_what_is_listed() -> None:
                     assert {word.arg for word in node.keywords} <= FIELDS, f"{path}:{node.lineno}"
                     assert isinstance(node.args[0], ast.Constant | ast.JoinedStr), f"{path}:{node.lineno}"
     assert calls > 10
+
+
+def test_processes_share_the_standard_error_of_the_one_that_starts_them(tmp_path: Path) -> None:
+    """Nobody writes over anybody, though the file was not opened for appending."""
+    child = "from modiste import logs; from modiste.telemetry import log; logs.configure('child', 'r'); log.info('hi')"
+    code = (
+        "import subprocess, sys; from modiste import logs; from modiste.telemetry import log\n"
+        "logs.share_stderr(); logs.configure('server', ''); log.info('before')\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True, stderr=subprocess.DEVNULL)\n"
+        "log.info('after')"
+    )
+    written = tmp_path / "log"
+    with written.open("wb") as sink:
+        subprocess.run([sys.executable, "-c", code], check=True, stderr=sink)
+    told = [json.loads(line) for line in written.read_text().splitlines()]
+    assert [(line["deployment"], line["event"]) for line in told] == [
+        ("server", "before"),
+        ("child", "hi"),
+        ("server", "after"),
+    ]
