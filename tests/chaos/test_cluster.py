@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from arrivals import Sent, at_once, disconnect, failed, figures, quantile, send, stall, steadily
+from arrivals import Sent, at_once, disconnect, failed, figures, look, quantile, send, stall, steadily
 from conftest import Record
 from processes import busy_cores, cores_used, family, kill, memory_mb, until
 from requests_of import FACE, HEAVY, SKETCH
@@ -22,10 +22,10 @@ FACE_MODELS = ("blazeface", "face_mesh", "bisenet_v2", "dlib_resnet", "mobile_st
 FLOWS = ("sketch_search", "virtual_model", "virtual_faces")
 REPLICAS = dict.fromkeys((*SKETCH_MODELS, "sketch_search", "virtual_model", "http"), 2) | dict.fromkeys(FACE_MODELS, 1)
 """How many there are of each: requests to `virtual_model` meet models that have one alone."""
-DEADLINE_S = 30.0
+DEADLINE_S = 40.0
 ARRIVING_S = 8.0
-PLACES = 10
-"""Of a flow in each of the two ingress replicas."""
+PLACES, FACE_PLACES = 10, 6
+"""Of `sketch_search` and of `virtual_model` in each of the two ingress replicas."""
 MIX = (SKETCH, SKETCH, FACE)
 RATE = 1.5
 
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, catalogued: Path) -> Iterat
         "MODISTE_REPLICAS": json.dumps(
             {name: (count, count) for name, count in REPLICAS.items()} | {"efficientnet_lite0": (2, 3)}
         ),
-        "MODISTE_CONCURRENCY": json.dumps({"sketch_search": PLACES}),
+        "MODISTE_CONCURRENCY": json.dumps({"sketch_search": PLACES, "virtual_model": FACE_PLACES}),
         "MODISTE_DEADLINE_S": str(DEADLINE_S),
     }
     with clustered(folder, environment, nodes=2, flows=FLOWS) as running:
@@ -57,16 +57,24 @@ def whole(server: Server) -> float:
 
 
 async def during(server: Server, seconds: float, break_it: Any, *, tries: int = 1) -> tuple[list[Sent], dict[str, Any]]:
-    """Load for so long, in which something is broken after a third; answers, and figures of before and after."""
-    retried, usual = server.said("replica_died"), 0.0
-    load = asyncio.create_task(steadily(server.port, MIX, rate=RATE, seconds=seconds, tries=tries))
-    await asyncio.sleep(seconds / 3)
-    broken = perf_counter()
-    await asyncio.to_thread(break_it)
-    recovered = await asyncio.to_thread(whole, server)
-    answers = await load
-    before = [sent.seconds for sent in answers if sent.due + sent.seconds < broken]
-    usual = quantile(before, 0.5) or 1.0
+    """Load for so long, in which something is broken after a third; answers, and figures of before and after.
+
+    A model is slowed meanwhile, and four requests more come shortly before, so that what is broken has surely work.
+    """
+    retried = server.said("replica_died")
+    slow(server, "pix2pix_garment", 40)
+    try:
+        load = asyncio.create_task(steadily(server.port, MIX, rate=RATE, seconds=seconds, tries=tries))
+        await asyncio.sleep(seconds / 3 - 0.7)
+        more = [asyncio.create_task(send(server.port, SKETCH, tries=tries)) for _ in range(4)]
+        await asyncio.sleep(0.7)
+        broken = perf_counter()
+        await asyncio.to_thread(break_it)
+        recovered = await asyncio.to_thread(whole, server)
+        answers = [*await load, *await asyncio.gather(*more)]
+    finally:
+        slow(server, "pix2pix_garment", None)
+    usual = quantile([sent.seconds for sent in answers if sent.due + sent.seconds < broken], 0.5) or 1.0
     after = [sent for sent in answers if sent.due + sent.seconds >= broken]
     return answers, {
         **figures(answers),
@@ -85,14 +93,10 @@ def slow(server: Server, model: str, factor: float | None) -> None:
 
 @pytest.mark.parametrize("name", ["pix2pix_garment", "sketch_search"], ids=["model", "flow"])
 async def test_a_replica_dies_and_no_request_fails(server: Server, record: Record, name: str) -> None:
-    """Its model is slowed for this, so that a call is surely in it."""
-    slow(server, "pix2pix_garment", 12)
-    try:
-        answers, measured = await during(server, 15, lambda: kill(server.replicas(name)[0]))
-    finally:
-        slow(server, "pix2pix_garment", None)
+    answers, measured = await during(server, 15, lambda: kill(server.replicas(name)[0]))
     record("model_replica" if name == "pix2pix_garment" else "flow_replica", **measured)
     assert not failed(answers)
+    assert measured["step_retries"], "no call was in the replica: this test proved nothing"
 
 
 @pytest.mark.parametrize("lost", [1, 2], ids=["one of two", "all"])
@@ -101,7 +105,7 @@ async def test_an_ingress_dies_and_one_retry_of_the_client_is_enough(server: Ser
     answers, measured = await during(server, 15, lambda: kill(*server.replicas("http")[:lost]), tries=2)
     record(f"ingress_{lost}_of_2", **measured)
     assert not failed(answers)
-    assert measured["tried_again"] <= lost * PLACES
+    assert 0 < measured["tried_again"] <= lost * (PLACES + FACE_PLACES)
 
 
 async def test_the_controller_dies_and_no_request_fails(server: Server, record: Record) -> None:
@@ -113,43 +117,43 @@ async def test_the_controller_dies_and_no_request_fails(server: Server, record: 
         back.append(until(server.controller, within_s=30, what="another controller"))
 
     answers, measured = await during(server, 15, break_it)
-    slow(server, "efficientnet_lite0", 40)
+    slow(server, "efficientnet_lite0", 120)
     try:
         load = asyncio.create_task(steadily(server.port, [SKETCH], rate=1.5, seconds=45))
         scaled_s = await asyncio.to_thread(
             until, lambda: len(server.replicas("efficientnet_lite0")) == 3, within_s=60, what="a third replica"
         )
-        await load
     finally:
         slow(server, "efficientnet_lite0", None)
+    await load
     record("controller", **measured, back_s=back[0], scaled_s=scaled_s)
     assert not failed(answers)
 
 
-async def test_a_model_slowed_tenfold_does_not_hurt_other_flows(server: Server, record: Record) -> None:
+async def test_models_slowed_tenfold_do_not_hurt_other_flows(server: Server, record: Record) -> None:
     async def both() -> tuple[list[Sent], list[Sent]]:
-        sketches, faces = await asyncio.gather(
-            steadily(server.port, [SKETCH], rate=2.0, seconds=25), steadily(server.port, [FACE], rate=0.5, seconds=25)
+        faces, sketches = await asyncio.gather(
+            steadily(server.port, [FACE], rate=1.5, seconds=35), steadily(server.port, [SKETCH], rate=1.0, seconds=35)
         )
-        return sketches, faces
+        return faces, sketches
 
-    usual_sketches, usual_faces = await both()
-    slow(server, "pix2pix_garment", 10)
-    slow(server, "efficientnet_lite0", 10)
+    usual_faces, usual_sketches = await both()
+    for model in FACE_MODELS:
+        slow(server, model, 10)
     try:
-        sketches, faces = await both()
+        faces, sketches = await both()
     finally:
-        for model in SKETCH_MODELS:
+        for model in FACE_MODELS:
             slow(server, model, None)
-    shed = [sent for sent in sketches if not sent.ok]
-    factor = _p95(faces) / _p95(usual_faces)
+    shed = [sent for sent in faces if not sent.ok]
+    factor = _p95(sketches) / _p95(usual_sketches)
     record(
         "slow_model",
-        usual_slowed_flow=figures(usual_sketches), slowed_flow=figures(sketches),
-        usual_other_flow=figures(usual_faces), other_flow=figures(faces),
+        usual_slowed_flow=figures(usual_faces), slowed_flow=figures(faces),
+        usual_other_flow=figures(usual_sketches), other_flow=figures(sketches),
         p95_factor=round(factor, 2), shed_max_s=quantile([sent.seconds for sent in shed], 1.0),
     )  # fmt: skip
-    assert not failed([*usual_sketches, *usual_faces, *faces])
+    assert not failed([*usual_faces, *usual_sketches, *sketches])
     assert shed
     assert {sent.status for sent in shed} <= {429, 503}
     assert all(sent.retry_after for sent in shed)
@@ -177,10 +181,12 @@ async def test_work_for_clients_that_left_is_dropped(server: Server, record: Rec
 
 
 async def test_two_hundred_at_once_where_twenty_may(server: Server, record: Record) -> None:
+    """What the proxy alone needs to answer as many tells how much of it is the server's."""
+    proxy = await at_once(server.port, look("/-/healthz"), 200)
     answers = await at_once(server.port, SKETCH, 200)
     shed = [sent.seconds for sent in answers if not sent.ok]
     record(
-        "overload", **figures(answers), shed=len(shed),
+        "overload", **figures(answers), shed=len(shed), proxy_max_s=quantile([sent.seconds for sent in proxy], 1.0),
         shed_p50_s=quantile(shed, 0.5), shed_p99_s=quantile(shed, 0.99), shed_max_s=quantile(shed, 1.0),
     )  # fmt: skip
     refused = [sent for sent in answers if not sent.ok]
@@ -193,14 +199,12 @@ async def test_two_hundred_at_once_where_twenty_may(server: Server, record: Reco
 async def test_two_hundred_that_arrive_where_twenty_may_are_told_within_a_tenth_of_a_second(
     server: Server, record: Record
 ) -> None:
-    """The models are slowed for this, so that the places stay taken; the cores are free for those that are refused."""
-    for model in SKETCH_MODELS:
-        slow(server, model, 10)
+    """A model is slowed for this, so that the places stay taken; the cores are free for those that are refused."""
+    slow(server, "pix2pix_garment", 100)
     try:
         answers = await steadily(server.port, [SKETCH], rate=200 / ARRIVING_S, seconds=ARRIVING_S)
     finally:
-        for model in SKETCH_MODELS:
-            slow(server, model, None)
+        slow(server, "pix2pix_garment", None)
     refused = [sent for sent in answers if not sent.ok]
     shed = [sent.seconds for sent in refused]
     record(

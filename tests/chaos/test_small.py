@@ -87,7 +87,7 @@ async def test_more_than_the_limit_at_once_are_told_to_come_again(server: Server
     assert {(sent.status, sent.code) for sent in shed} <= {(503, "overloaded"), (429, "too_many_requests")}
     assert all(sent.retry_after for sent in shed)
     assert (await send(server.port, invert())).ok
-    arriving = await steadily(server.port, [invert(steps=1, seconds=4)], rate=25, seconds=2)
+    arriving = await steadily(server.port, [invert(steps=1, seconds=0.6)], rate=25, seconds=2)
     told = quantile([sent.seconds for sent in arriving if not sent.ok], 0.5)
     record("small_overload_arriving", **figures(arriving), shed_p50_s=told)
     assert told is not None
