@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import AbstractContextManager, nullcontext
 from secrets import token_hex
 from time import perf_counter
 
@@ -52,7 +53,10 @@ class Observed:
             await send(message)
 
         started = perf_counter()
-        with within(given), span("http", parent=given.traceparent, serves=True, request=request):
+        traced: AbstractContextManager[None] = nullcontext()
+        if scope["path"] not in PROBES:
+            traced = span("http", parent=given.traceparent, serves=True, request=request)
+        with within(given), traced:
             try:
                 await self._app(scope, receive, answer)
             except asyncio.CancelledError:

@@ -1,6 +1,9 @@
 """What the GPU of this process has free, asked before anything is put on it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 MB = 2**20
 
@@ -29,14 +32,36 @@ def free_mb() -> int:
     """
     from cuda.bindings import nvml
 
+    with _device() as handle:
+        return int(nvml.device_get_memory_info_v2(handle).free) // MB
+
+
+def own_bytes() -> int | None:
+    """Memory of its GPU that this process takes, as the driver counts; None where the driver does not name this
+    process: it knows the machine's process ids, and a container may have others.
+
+    raises: RuntimeError as `free_mb`
+    """
+    from cuda.bindings import nvml
+
+    with _device() as handle:
+        for running in nvml.device_get_compute_running_processes_v3(handle):
+            if int(running.pid) == os.getpid():
+                return int(running.used_gpu_memory)
+    return None
+
+
+@contextmanager
+def _device() -> Iterator[Any]:
+    from cuda.bindings import nvml
+
     device = visible()
     try:
         nvml.init_v2()
         try:
             by = nvml.device_get_handle_by_index_v2 if device.isdigit() else nvml.device_get_handle_by_uuid
-            free = nvml.device_get_memory_info_v2(by(int(device) if device.isdigit() else device)).free
+            yield by(int(device) if device.isdigit() else device)
         finally:
             nvml.shutdown()
     except (nvml.NvmlError, RuntimeError) as error:
         raise RuntimeError(f"expected an NVIDIA GPU {device} with its driver, got: {error}") from error
-    return int(free) // MB

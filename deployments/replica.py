@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Any
@@ -17,7 +17,15 @@ from deployments.load import WorkLoad
 from deployments.observed import TimedEngine, start
 from deployments.placement import gpu_share
 from modiste.errors import DeadlineExceeded, ModisteError, OutOfMemory
-from modiste.metrics import BATCH_SIZE, COLD_START, GPU_MEMORY_DECLARED, MODEL_SECONDS, QUEUE_SECONDS, record
+from modiste.metrics import (
+    BATCH_SIZE,
+    COLD_START,
+    GPU_MEMORY,
+    GPU_MEMORY_DECLARED,
+    MODEL_SECONDS,
+    QUEUE_SECONDS,
+    record,
+)
 from modiste.spans import failed, span
 from modiste.telemetry import Context, log, within
 
@@ -53,7 +61,8 @@ class Replica:
         start(model_id)
         cv2.setNumThreads(threads_of(model_class(model_id).spec.resources))
         resources = model_class(model_id).spec.resources
-        if gpu_share(resources):
+        self._on_gpu = gpu_share(resources) > 0
+        if self._on_gpu:
             gpu_device.require_free(resources.gpu_memory_mb)
             record(GPU_MEMORY_DECLARED, resources.gpu_memory_mb * gpu_device.MB, model=model_id)
         self._id = model_id
@@ -141,8 +150,15 @@ class Replica:
         except ModisteError as refusal:
             return [refusal for _ in calls]
 
+    def _weigh(self) -> None:
+        with suppress(RuntimeError):  # a driver that does not answer is no reason to end what it serves
+            if (taken := gpu_device.own_bytes()) is not None:
+                record(GPU_MEMORY, taken, model=self._id)
+
     async def check_health(self) -> None:
         """A replica whose call is stuck, or whose GPU had no room, is to be replaced; raising says so to Serve."""
+        if self._on_gpu:
+            await asyncio.to_thread(self._weigh)
         if self._spent is not None:
             raise RuntimeError(f"expected room on the GPU, got none: {self._spent}")
         started = self._started

@@ -6,7 +6,7 @@ from typing import Generic
 
 from deployments import model_class, model_for
 from graphs.base import Graph, Request, Result
-from modiste.spans import span
+from modiste.spans import span, traceparent
 from modiste.telemetry import Trace, context, tracing
 from weights.manifest import digest, load_manifest
 
@@ -60,7 +60,8 @@ async def run(
     """Run the graph once and report what it did."""
     trace = trace or Trace()
     started = perf_counter()
-    with tracing(trace), span(f"flow {name}", parent=context().traceparent, serves=True, flow=name):
+    parent = "" if traceparent() else context().traceparent  # of this process, or of the one that called
+    with tracing(trace), span(f"flow {name}", parent=parent, serves=True, flow=name):
         result = await graph(request)
     total_ms = (perf_counter() - started) * 1e3
     steps = tuple(StepUse(step=s, calls=t.calls, ms=round(t.ms, 1)) for s, t in trace.steps.items())

@@ -85,9 +85,10 @@ def _clip() -> bytes:
     with av.open(sink, "w", format="mp4") as container, av.open(str(SAMPLES / "video" / "head_turn_one.mp4")) as source:
         stream: Any = container.add_stream("libx264", rate=25)
         for number, frame in enumerate(source.decode(video=0)):
+            if number == 0:
+                stream.width, stream.height = frame.width, frame.height
             if number == 8:
                 break
-            stream.width, stream.height = frame.width, frame.height
             container.mux(stream.encode(frame.reformat(format="yuv420p")))
         container.mux(stream.encode())
     return sink.getvalue()
