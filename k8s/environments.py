@@ -103,7 +103,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """settings: MODISTE_* by their names in modiste/settings.py; site: None on one's own machine"""
+    """settings: MODISTE_* by their names in modiste/settings.py; site: None on one's own machine
+
+    rolled: when single applications were last restarted by hand, by name; another date restarts one
+    """
 
     name: Literal["dev", "staging", "production"]
     edition: str
@@ -115,6 +118,7 @@ class Environment:
     weights_gb: int
     state_gb: int
     settings: Mapping[str, str] = field(default_factory=dict)
+    rolled: Mapping[str, str] = field(default_factory=dict)
     upgrade: Upgrade | None = None
     site: Site | None = None
 

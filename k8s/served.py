@@ -116,6 +116,8 @@ def _served(environment: Environment, name: str) -> Served:
         "memory": replica_mb(name, pool) * 2**20,
         "label_selector": {POOL: pool.name},
     }
+    if name in environment.rolled:
+        options["ray_actor_options"]["runtime_env"] = {"env_vars": {"MODISTE_ROLLED": environment.rolled[name]}}
     return Served(name=name, import_path=import_path, args=args, pool=pool, resources=resources, options=options)
 
 

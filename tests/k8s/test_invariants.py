@@ -17,7 +17,7 @@ from k8s import exposure, invariants
 from k8s.edge import body_bytes, takes_video
 from k8s.environments import ENVIRONMENTS, PRODUCTION, Replicas
 from k8s.invariants import Rendered
-from k8s.render import base, overlay
+from k8s.render import HERE, base, overlay
 from k8s.served import POOL, model_settings, scaled, served, under
 from modiste.settings import settings
 from modiste.spec import Resources
@@ -232,6 +232,11 @@ def test_a_share_is_of_the_pools_own_type() -> None:
                 assert 0 < gpu_share(model_class("u2net").spec.resources) < 0.1
 
 
+def test_a_date_rolls_one_application_and_no_other() -> None:
+    before, after = (served(replace(PRODUCTION, rolled=rolled)) for rolled in ({}, {"http": "2026-11-22"}))
+    assert [new.name for old, new in zip(before, after, strict=True) if old.options != new.options] == ["http"]
+
+
 def test_a_table_of_replicas() -> None:
     declared = Resources(min_replicas=1, max_replicas=4)
     rare = Resources(min_replicas=0, max_replicas=4)
@@ -277,3 +282,11 @@ def test_environments_are_known_by_their_names() -> None:
     assert all(name == of.name for name, of in ENVIRONMENTS.items())
     assert all(of.pools[0].gpu is None for of in ENVIRONMENTS.values())  # where all that needs none runs
     assert set(MODELS).isdisjoint({*GRAPHS, "http", "jobs"})
+
+
+def test_prometheus_finds_the_ports_that_it_scrapes(rendered: Rendered) -> None:
+    monitor = yaml.safe_load((HERE / "monitoring" / "pod-monitor.yaml").read_text())
+    scraped = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+    for whose, spec in exposure.pod_specs(rendered):
+        if whose == "head" or whose in {each["groupName"] for each in rendered.groups}:
+            assert scraped <= {port["name"] for port in spec["containers"][0]["ports"]}
