@@ -61,9 +61,13 @@ def asked(watched: Any) -> Asked:
             lambda _: watched.client.post("/v1/flows/sketch_search", files={"sketch": sketch}).status_code, range(6)
         )
         shed = list(answers)
-    killed = "dlib_resnet"
-    watched.replica(killed).kill()
-    assert _anonymize(watched.client, PERSON.read_bytes()).status_code == 200
+    killed = "mobile_stylegan"
+    with ThreadPoolExecutor(1) as caller:
+        options = (None, json.dumps({"n": 3, "seed": 4711}))
+        generated = caller.submit(watched.client.post, "/v1/flows/virtual_faces", files={"options": options})
+        time.sleep(0.5)  # a face takes longer than that
+        watched.replica(killed).kill()
+        assert generated.result().status_code == 200, generated.result().text
     queued = watched.client.post("/v1/flows/anonymize", files={"image": ("clip.mp4", _clip(), "video/mp4")})
     assert queued.status_code == 202, queued.text
     job = _until(
