@@ -1,12 +1,19 @@
 """The table of metrics as Ray's metrics: each node's agent collects them from its processes, Prometheus from there."""
 
+import time
 from collections.abc import Mapping
+from threading import Lock, Thread
 
 from ray.util import metrics as ray_metrics
 
 from modiste.metrics import Metric, export_to
 
+TOLD_EVERY_S = 5.0
+"""Gauges, again: Ray's agent forgets one that was not told within two of its intervals, 20 s in all."""
+
 _made: dict[str, ray_metrics.Counter | ray_metrics.Gauge | ray_metrics.Histogram] = {}
+_gauges: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+_lock = Lock()
 
 
 def export() -> None:
@@ -15,19 +22,36 @@ def export() -> None:
 
 
 def _record(metric: Metric, value: float, labels: Mapping[str, str]) -> None:
-    made = _made.get(metric.name) or _made.setdefault(metric.name, _make(metric))
+    made = _made.get(metric.name) or _make(metric)
     if metric.kind == "histogram":
         made.observe(value, dict(labels))
     elif metric.kind == "counter":
         made.inc(value, dict(labels))
     else:
-        made.set(value, dict(labels))
+        with _lock:
+            if not _gauges:
+                Thread(target=_tell_again, name="gauges", daemon=True).start()
+            _gauges[metric.name, tuple(labels.items())] = value
+            made.set(value, dict(labels))
+
+
+def _tell_again() -> None:
+    while True:
+        time.sleep(TOLD_EVERY_S)
+        with _lock:
+            for (name, labels), value in _gauges.items():
+                _made[name].set(value, dict(labels))
 
 
 def _make(metric: Metric) -> ray_metrics.Counter | ray_metrics.Gauge | ray_metrics.Histogram:
-    if metric.kind == "histogram":
-        return ray_metrics.Histogram(
-            metric.name, description=metric.help, boundaries=list(metric.buckets), tag_keys=metric.labels
-        )
-    kind = ray_metrics.Counter if metric.kind == "counter" else ray_metrics.Gauge
-    return kind(metric.name, description=metric.help, tag_keys=metric.labels)
+    with _lock:
+        if metric.name not in _made:
+            kinds = {"counter": ray_metrics.Counter, "gauge": ray_metrics.Gauge}
+            _made[metric.name] = (
+                ray_metrics.Histogram(
+                    metric.name, description=metric.help, boundaries=list(metric.buckets), tag_keys=metric.labels
+                )
+                if metric.kind == "histogram"
+                else kinds[metric.kind](metric.name, description=metric.help, tag_keys=metric.labels)
+            )
+        return _made[metric.name]

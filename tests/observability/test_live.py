@@ -225,6 +225,13 @@ def test_a_live_run_exports_the_labels_of_the_table_and_few_values(watched: Any,
     assert flows == {"anonymize", "sketch_search", "virtual_faces", "unknown"}
 
 
+def test_a_gauge_is_there_long_after_it_was_set(watched: Any, names: set[str]) -> None:
+    """Ray forgets one after 20 seconds that is not told again."""
+    time.sleep(30)
+    assert {one["metric"]["flow"] for one in watched.query("modiste_in_flight")} >= {"anonymize", "sketch_search"}
+    assert all(one["value"][1] == "0" for one in watched.query("modiste_in_flight"))
+
+
 def test_every_panel_can_be_drawn(watched: Any, names: set[str]) -> None:
     empty = []
     for board in BOARDS:
