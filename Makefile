@@ -115,8 +115,9 @@ graphs: $(TORCH)/ready ## the graphs of MODISTE_EDITION=paper, from the official
 models: $(VENV)/serve ## write docs/models.md from the specs
 	$(BIN)/python -m deployments models > docs/models.md
 
-render: $(VENV)/dev ## write the Kubernetes manifests from the specs into k8s/
+render: $(VENV)/dev ## write the Kubernetes manifests from the specs, dashboards and alerts into k8s/
 	$(BIN)/python -m k8s render
+	$(BIN)/python -m k8s.monitoring
 
 lock: ## pin the dependencies of pyproject.toml again, with a CPU build of torch where pip looks
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools
