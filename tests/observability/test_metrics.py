@@ -36,3 +36,19 @@ def test_nothing_is_recorded_until_something_exports() -> None:
         ("modiste_batch_size", 3, {"model": "blazeface"}),
         ("modiste_requests_total", 1.0, {"flow": "try_on", "tenant": "public", "status": "200"}),
     ]
+
+
+def test_ray_takes_every_metric_of_the_table_with_its_labels_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments import metrics
+
+    monkeypatch.setattr(metrics, "_made", {})
+    monkeypatch.setattr(metrics, "_gauges", {("none", ()): 0.0})  # no thread
+    metrics.export()
+    try:
+        for metric in METRICS.values():
+            record(metric, 1.0, **dict.fromkeys(metric.labels, "x"))
+            with pytest.raises(ValueError, match="Unrecognized"):
+                record(metric, 1.0, **dict.fromkeys((*metric.labels, "user"), "x"))
+    finally:
+        export_to(None)
+    assert set(metrics._made) == set(METRICS)
