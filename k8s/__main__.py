@@ -10,8 +10,9 @@ from deployments.environment import prepare
 
 prepare()  # before Ray is imported
 
+from k8s import exposure, invariants  # noqa: E402
 from k8s.environments import ENVIRONMENTS  # noqa: E402
-from k8s.render import DIGESTS, HERE, images, rendered  # noqa: E402
+from k8s.render import DIGESTS, HERE, images, manifests, rendered  # noqa: E402
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -34,7 +35,7 @@ def render(out: Annotated[Path, typer.Option(help="folder")] = HERE) -> None:
 
 @main.command()
 def check(environment: Annotated[str, typer.Argument(help="dev, staging or production")]) -> None:
-    """Before a rollout: exit 1 where the overlay is stale, or the images have no digest."""
+    """Before a rollout: exit 1 where a rule is broken, the overlay is stale, or the images have no digest."""
     prefix = f"overlays/{environment}/"
     stale = [
         name
@@ -42,11 +43,15 @@ def check(environment: Annotated[str, typer.Argument(help="dev, staging or produ
         if name.startswith(prefix) and (not (HERE / name).exists() or (HERE / name).read_text() != text)
     ]
     unset = [image["name"] for image in images(ENVIRONMENTS[environment]) if image.get("digest") == UNSET]
+    found = manifests(ENVIRONMENTS[environment])
+    broken = [told for rule in (*invariants.RULES, *exposure.RULES) for told in rule(found)]
+    for told in broken:
+        typer.echo(told, err=True)
     for name in stale:
         typer.echo(f"{name}: run `make render`", err=True)
     for name in unset:
         typer.echo(f"{name}: expected the digest of a pushed image in {DIGESTS.name}, got none", err=True)
-    if stale or unset:
+    if broken or stale or unset:
         sys.exit(1)
 
 

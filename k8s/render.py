@@ -10,6 +10,7 @@ import yaml
 from k8s import batch, edge, guards, network, pods
 from k8s.cluster import rayservice
 from k8s.environments import ENVIRONMENTS, Environment
+from k8s.invariants import Rendered
 from k8s.pods import Manifest
 
 HERE = Path(__file__).resolve().parent
@@ -53,6 +54,12 @@ def overlay(environment: Environment) -> dict[str, list[Manifest]]:
         "catalogue.yaml": [batch.catalogue(environment)],
     }
     return {name: documents for name, documents in found.items() if documents}
+
+
+def manifests(environment: Environment) -> Rendered:
+    """All documents of an environment, its Jobs included."""
+    files = [*base().values(), *overlay(environment).values(), batch.jobs(environment)]
+    return Rendered(environment, [document for file in files for document in file])
 
 
 def images(environment: Environment) -> list[Manifest]:

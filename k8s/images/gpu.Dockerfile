@@ -32,8 +32,8 @@ FROM ${PYTHON_IMAGE}
 # The user's number is what volumes belong to and what Kubernetes checks; it needs no name and no home.
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
-# All that is written goes to volumes: weights and engines, and Ray's own below /tmp. The container runtime reads what
-# to mount of the driver from the two NVIDIA_ variables.
+# All that is written goes to volumes: weights and engines, and Ray's own below /tmp. The container runtime mounts these
+# parts of the driver; which GPUs is for who starts the container to say.
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -41,7 +41,6 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     MODISTE_CACHE=/cache \
     MODISTE_STATE=/state \
     MODISTE_HOST=0.0.0.0 \
-    NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /app
 USER 10001:10001

@@ -14,17 +14,14 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of Ray's own schemas
     import ray.serve  # noqa: F401
 
-from k8s import batch  # noqa: E402
 from k8s.environments import ENVIRONMENTS  # noqa: E402
 from k8s.invariants import Rendered  # noqa: E402
-from k8s.render import base, overlay  # noqa: E402
+from k8s.render import manifests  # noqa: E402
 
 
 @cache
 def _documents(name: str) -> list[dict[str, Any]]:
-    environment = ENVIRONMENTS[name]
-    files = [*base().values(), *overlay(environment).values(), batch.jobs(environment)]
-    return [document for file in files for document in file]
+    return manifests(ENVIRONMENTS[name]).documents
 
 
 @pytest.fixture(params=ENVIRONMENTS)

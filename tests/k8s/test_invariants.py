@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from api import uploads
 from deployments import MODELS, model_class
@@ -14,10 +15,11 @@ from deployments.placement import gpu_share
 from graphs import GRAPHS
 from graphs.signature import signature
 from k8s import exposure, invariants
+from k8s.__main__ import main as command
 from k8s.edge import body_bytes, takes_video
 from k8s.environments import ENVIRONMENTS, PRODUCTION, Replicas
 from k8s.invariants import Rendered
-from k8s.render import HERE, base, overlay
+from k8s.render import HERE, manifests
 from k8s.served import POOL, model_settings, scaled, served, under
 from modiste.settings import settings
 from modiste.spec import Resources
@@ -214,7 +216,7 @@ def test_every_rule_is_seen_to_notice() -> None:
 def test_the_paper_edition_would_run_in_production(target: Any) -> None:
     """Its models take many times the memory: the tables hold for them too."""
     environment = replace(PRODUCTION, edition="paper", target=target)
-    of = Rendered(environment, [each for file in (*base().values(), *overlay(environment).values()) for each in file])
+    of = manifests(environment)
     assert [violation for rule in RULES.values() for violation in rule(of)] == []
 
 
@@ -290,3 +292,10 @@ def test_prometheus_finds_the_ports_that_it_scrapes(rendered: Rendered) -> None:
     for whose, spec in exposure.pod_specs(rendered):
         if whose == "head" or whose in {each["groupName"] for each in rendered.groups}:
             assert scraped <= {port["name"] for port in spec["containers"][0]["ports"]}
+
+
+@pytest.mark.parametrize(("name", "told"), [("dev", ""), ("production", "modiste-gpu: expected the digest")])
+def test_a_rollout_is_checked_before(name: str, told: str) -> None:
+    ran = CliRunner().invoke(command, ["check", name])
+    assert ran.exit_code == bool(told), ran.output
+    assert told in ran.output
