@@ -22,6 +22,8 @@ def export() -> None:
 
 
 def _record(metric: Metric, value: float, labels: Mapping[str, str]) -> None:
+    if len(labels) > len(metric.labels):  # fewer, or others, Ray refuses itself
+        raise ValueError(f"expected labels {metric.labels} of {metric.name}, got {tuple(labels)}")
     made = _made.get(metric.name) or _make(metric)
     if metric.kind == "histogram":
         made.observe(value, dict(labels))
