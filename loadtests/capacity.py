@@ -5,7 +5,7 @@ engines come from a file that `make bench-gpu` wrote, or from a factor that whoe
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -13,14 +13,16 @@ from typing import Any
 
 from api.admission import AT_ONCE
 from deployments import model_class
-from deployments.placement import Demand, pack
 from deployments.scaling import measured
 from loadtests.simulation import Call, Flow, Outcome, Site, replicas_for, simulate
 from modiste.settings import settings
 
 FULL = 0.6
 """Of each replica's, core's and GPU's time, at most, in the first guess."""
-MOST = 64
+TOO_FULL, TRIES = 0.7, 4
+"""Of a replica's time, from which a model is given more replicas, and how often that is tried."""
+MOST, HELPLESS = 64, 4
+"""Machines or GPUs; and how many more of them in a row, without any use, are enough to give up."""
 REQUESTS, LEAST_S, WARM = 1500, 60.0, 0.1
 """Simulated: requests and seconds at least, and the share of the time before anything counts."""
 
@@ -50,6 +52,10 @@ class Answer:
     outcome: Outcome
     p95_s: Mapping[str, float]
     enough: bool
+
+
+Built = Callable[[int, Mapping[str, int]], Site | None]
+"""From how many and the replicas: what there is to run on; None where they do not fit."""
 
 
 def recorded_flows(gpu: Gpu | None = None) -> dict[str, Flow]:
@@ -84,51 +90,78 @@ def site(replicas: Mapping[str, int], *, machines: int = 1, cores: float | None 
 
 
 def machines_needed(rates: Mapping[str, float], p95_s: float, seed: int = 0) -> Answer:
-    """As few machines with CPUs alone as keep every flow's p95 under the goal; the most tried where none do."""
+    """As few machines with CPUs alone as keep every flow's p95 under the goal, with as many replicas as that takes.
+
+    returns: what is not enough, where more machines did not help either
+    raises: ValueError for more work than the most machines that are tried can do
+    """
     flows = recorded_flows()
-    replicas = replicas_for(flows, rates, FULL) | loops_for(flows, rates)
     work = sum(rate * _cpu_seconds(flows[name]) for name, rate in rates.items())
     cores = measured()["machine"]["cores"]
-    answer = None
-    for units in range(max(1, ceil(work / cores / 0.95)), MOST + 1):
-        answer = _asked(flows, rates, site(replicas, machines=units), units, p95_s, seed)
-        if answer.enough:
-            return answer
-    if answer is None:
-        raise ValueError(
-            f"expected a load that {MOST} machines can bear, got {work / cores:.0f} machines' worth of work"
-        )
-    return answer
+
+    def built(units: int, replicas: Mapping[str, int]) -> Site:
+        return site(replicas, machines=units)
+
+    return _fewest(flows, rates, p95_s, seed, ceil(work / cores / 0.95), built)
 
 
 def gpus_needed(rates: Mapping[str, float], p95_s: float, gpu: Gpu, seed: int = 0) -> Answer:
-    """As few GPUs as hold the replicas and keep every flow's p95 under the goal; the most tried where none do.
+    """The same with GPUs, each with its share of its machine's cores.
 
-    raises: ValueError where that many do not even hold the replicas
+    raises: ValueError also where the replicas do not fit
     """
     flows = recorded_flows(gpu)
-    wanted = replicas_for(flows, rates, FULL)
-    usable = gpu.memory_mb - settings().gpu_reserve_mb
-    demands = [
-        Demand(model=model, memory_mb=model_class(model).spec.resources.gpu_memory_mb, least=count, most=count)
-        for model, count in wanted.items()
-        if model in gpu.seconds
-    ]
     work = sum(
         rate * call.seconds for name, rate in rates.items() for call in flows[name].calls if call.model in gpu.seconds
     )
-    answer = None
-    for units in range(max(1, ceil(work / 0.95)), MOST + 1):
-        plan = pack(demands, gpus=units, usable_mb=usable)
-        if plan.missing:
-            continue
-        on = {of.model: [i for i in range(units) for _ in range(plan.gpus[i][of.model])] for of in demands}
-        held = site(wanted | loops_for(flows, rates), cores=gpu.cores * units, on=on, gpus=units)
-        answer = _asked(flows, rates, held, units, p95_s, seed)
-        if answer.enough:
-            return answer
+
+    def built(units: int, replicas: Mapping[str, int]) -> Site | None:
+        on = placed({model: count for model, count in replicas.items() if model in gpu.seconds}, units, gpu.memory_mb)
+        return None if on is None else site(replicas, cores=gpu.cores * units, on=on, gpus=units)
+
+    return _fewest(flows, rates, p95_s, seed, ceil(work / 0.95), built)
+
+
+def placed(replicas: Mapping[str, int], gpus: int, memory_mb: int) -> dict[str, list[int]] | None:
+    """The GPU of each replica: the one with the fewest of its model, then with the most memory left; None where there
+    is no room."""
+    free = [memory_mb - settings().gpu_reserve_mb] * gpus
+    on: dict[str, list[int]] = {model: [] for model in replicas}
+    size = {model: model_class(model).spec.resources.gpu_memory_mb for model in replicas}
+    for model in sorted(replicas, key=lambda of: (-size[of], of)):
+        for _ in range(replicas[model]):
+            fitting = [gpu for gpu in range(gpus) if free[gpu] >= size[model]]
+            if not fitting:
+                return None
+            chosen = min(fitting, key=lambda gpu: (on[model].count(gpu), -free[gpu]))
+            on[model].append(chosen)
+            free[chosen] -= size[model]
+    return on
+
+
+def _fewest(
+    flows: Mapping[str, Flow], rates: Mapping[str, float], p95_s: float, seed: int, least: int, built: Built
+) -> Answer:
+    answer, best, tried = None, float("inf"), 0
+    for units in range(max(1, least), MOST + 1):
+        replicas = replicas_for(flows, rates, FULL) | loops_for(flows, rates)
+        for _ in range(TRIES):
+            held = built(units, replicas)
+            if held is None:
+                break
+            answer = _asked(flows, rates, held, units, p95_s, seed)
+            if answer.enough:
+                return answer
+            if not (full := [model for model, busy in answer.outcome.busy.items() if busy > TOO_FULL]):
+                break
+            replicas |= {model: replicas[model] + ceil(0.25 * replicas[model]) for model in full}
+        if answer is not None:
+            worst = max(answer.p95_s.values())
+            best, tried = (worst, 0) if worst < 0.95 * best else (best, tried + 1)
+            if tried == HELPLESS:
+                return answer
     if answer is None:
-        raise ValueError(f"expected the replicas to fit {MOST} GPUs of {gpu.memory_mb} MB; they do not")
+        raise ValueError(f"expected a load that up to {MOST} can bear, got one that needs more")
     return answer
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import psutil
 
-from api.app import HTTP
 from demo.server import running_server
 from deployments import model_for
 from graphs import graph_class
@@ -23,6 +22,8 @@ from loadtests.plan import Row
 from loadtests.predicted import send
 
 Found = dict[str, Any]
+HTTP = "http"
+"""The ingress; it may grow with any flow."""
 BIN_S = 5.0
 """Of what is drawn over time."""
 
