@@ -299,3 +299,17 @@ def test_a_rollout_is_checked_before(name: str, told: str) -> None:
     ran = CliRunner().invoke(command, ["check", name])
     assert ran.exit_code == bool(told), ran.output
     assert told in ran.output
+
+
+def test_every_process_can_read_its_settings(rendered: Rendered) -> None:
+    """Those that contradict each other would end it as it starts."""
+    known = {f"MODISTE_{name}".upper() for name in type(settings()).model_fields}
+    for whose, spec in exposure.pod_specs(rendered):
+        for container in spec["containers"]:
+            given = {variable["name"]: variable.get("value", "secret") for variable in container["env"]}
+            assert {name for name in given if name.startswith("MODISTE_")} <= known, whose
+            with under(given):
+                assert settings().target == rendered.environment.target
+                assert settings().edition == rendered.environment.edition
+            mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+            assert {given[name] for name in ("MODISTE_CACHE", "MODISTE_STATE", "HOME") if name in given} <= mounted

@@ -13,6 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ray._common.utils import import_attr
+from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 from ray.serve.schema import ServeDeploySchema
 
 from k8s.edge import gateway_class
@@ -22,6 +24,7 @@ from k8s.invariants import Rendered
 from k8s.render import HERE
 from k8s.render import rendered as render
 from k8s.serve_schema import ServeConfig
+from k8s.served import model_settings, under
 
 KUBERNETES = "1.31"
 """The oldest that KubeRay 1.7 and the manifests are meant for."""
@@ -165,3 +168,22 @@ def test_the_secrets_are_a_form_without_values() -> None:
         assert set(document["stringData"]) == set(SECRETS[document["metadata"]["name"]])
         assert not any(document["stringData"].values())
         assert "data" not in document
+
+
+def test_each_builder_builds_its_application(rendered: Rendered) -> None:
+    """As Serve does it on a node: the module, the function, the arguments, checked by the function's own type. What the
+    configuration does not say otherwise is what the builder would choose.
+    """
+    for application in rendered.serve["applications"]:
+        (configured,) = application["deployments"]
+        with under(model_settings(rendered.environment)):
+            builder = import_attr(application["import_path"])
+            built = call_user_app_builder_with_args_if_necessary(builder, application["args"])
+        deployment = built._bound_deployment
+        assert deployment.name == application["name"] == configured["name"]
+        chosen = deployment._deployment_config
+        for option in ("max_ongoing_requests", "max_queued_requests", "health_check_timeout_s"):
+            assert configured[option] == getattr(chosen, option)
+        policy = configured["autoscaling_config"]["policy"]["policy_function"]
+        assert policy == chosen.autoscaling_config.policy.policy_function
+        import_attr(policy)
