@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from k8s.monitoring.__main__ import generated, stale
 from k8s.monitoring.boards import BOARDS
@@ -36,6 +39,14 @@ def test_a_dashboard_is_whole(board: Board) -> None:
         assert place["x"] + place["w"] <= 24
     for choice in board.choices:
         assert f"${choice.label}" in json.dumps(panels), "a choice that changes nothing"
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_grafana_has_a_place_for_everything_in_a_dashboard(board: Board) -> None:
+    """Its own types read the file, and write the same."""
+    register_default_plugins()
+    made = json.loads(generated()[f"dashboards/{board.uid}.json"])
+    assert json.loads(JSONEncoder().encode(Dashboard.from_json(made))) == made
 
 
 def test_prometheus_parses_every_expression(promtool: Path, tmp_path: Path) -> None:
