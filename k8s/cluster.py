@@ -30,6 +30,7 @@ def rayservice(environment: Environment) -> Manifest:
         "spec": {
             "serveConfigV2": as_yaml(serve_config(environment)),
             "excludeHeadPodFromServeSvc": True,
+            "rayClusterDeletionDelaySeconds": grace_s(environment),  # the old cluster answers what it has taken on
             "upgradeStrategy": _upgrade(environment),
             "rayClusterConfig": {
                 "rayVersion": version("ray"),

@@ -1,7 +1,8 @@
 """`python -m k8s.drain SECONDS`, before a worker's pod ends: Serve starts its replicas elsewhere, and ends those here.
 
 Ray is told that the node goes, as its autoscaler tells it of nodes that clouds take back. Nothing new is placed on it;
-Serve starts a replacement for each replica on it first, and then lets the replica answer what it has taken on.
+Serve starts a replacement for each replica on it first, and then lets the replica answer what it has taken on. Where
+the whole cluster ends, its head is gone first, which ends this with an error and the pod at once.
 """
 
 import subprocess

@@ -303,7 +303,7 @@ def test_a_rollout_is_checked_before(name: str, told: str) -> None:
 
 def test_every_process_can_read_its_settings(rendered: Rendered) -> None:
     """Those that contradict each other would end it as it starts."""
-    known = {f"MODISTE_{name}".upper() for name in type(settings()).model_fields}
+    known = {f"MODISTE_{name}".upper() for name in type(settings()).model_fields} | {"MODISTE_ROLLED"}
     for whose, spec in exposure.pod_specs(rendered):
         for container in spec["containers"]:
             given = {variable["name"]: variable.get("value", "secret") for variable in container["env"]}
