@@ -36,6 +36,7 @@ def page() -> str:
         "profiles": [_row(name, by_name.get(name)) for name in names()],
         "runs": runs,
         "peers": [json.loads(path.read_text()) for path in sorted(RESULTS.glob("peers-*core-cpu.json"))],
+        "tried": _one("configurations-*core-cpu.json"),
         "step_percent": round((STEP - 1) * 100),
         "echo": echo,
         "echo_ratio": _ratio(echo) if echo else "",

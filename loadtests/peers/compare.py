@@ -106,10 +106,10 @@ def measure(flow: str, chosen: Sequence[Host], seconds: float) -> Figures:
         for turn in range(2):
             for name, server in servers.items():
                 with _alone(name, servers, flow):
-                    rows = _rows(server, flow, poisson(best, seconds, [7, turn]), turn)
+                    rows = sent(server, flow, poisson(best, seconds, [7, turn]), turn)
                 found[name].setdefault("saturated_rows", []).extend(rows)
         for of in found.values():
-            of["saturated"] = {"rate": best} | _figures(of.pop("saturated_rows"))
+            of["saturated"] = {"rate": best} | figures(of.pop("saturated_rows"))
         for name, server in servers.items():
             found[name]["memory_after_mb"] = server.memory_mb()
     return {"flow": flow, "seconds": seconds, "hosts": found}
@@ -122,11 +122,11 @@ def _unloaded(flow: str, servers: Mapping[str, Running], found: Mapping[str, Fig
         for name, server in servers.items():
             with _alone(name, servers, flow):
                 before = server.cpu_s()
-                came = _rows(server, flow, evenly(1.0, seconds / 2), turn)
+                came = sent(server, flow, evenly(1.0, seconds / 2), turn)
                 found[name].setdefault("cpu", []).append((server.cpu_s() - before) / len(came))
             rows[name] += came
     for name, of in found.items():
-        of["unloaded"] = _figures(rows[name]) | {"cpu_s_each": round(min(of.pop("cpu")), 3)}
+        of["unloaded"] = figures(rows[name]) | {"cpu_s_each": round(min(of.pop("cpu")), 3)}
         console.print(name, of)
 
 
@@ -141,9 +141,9 @@ def _peaks(flow: str, servers: Mapping[str, Running], found: Mapping[str, Figure
             of, kept = found[name], False
             for attempt in range(2):
                 with _alone(name, servers, flow):
-                    figures = _figures(_rows(server, flow, poisson(rate, seconds, [3, attempt]), attempt))
-                kept = not figures["failed"] and figures["p95_ms"] < UNLOADED * of["unloaded"]["p95_ms"]
-                of["rates"].append({"rate": round(rate, 2), "kept": kept} | figures)
+                    got = figures(sent(server, flow, poisson(rate, seconds, [3, attempt]), attempt))
+                kept = not got["failed"] and got["p95_ms"] < UNLOADED * of["unloaded"]["p95_ms"]
+                of["rates"].append({"rate": round(rate, 2), "kept": kept} | got)
                 console.print(name, of["rates"][-1])
                 if kept:
                     break
@@ -166,11 +166,11 @@ def _alone(name: str, servers: Mapping[str, Running], flow: str) -> Iterator[Non
         yield
 
 
-def _rows(server: Running, flow: str, times: Times, seed: int) -> list[Row]:
+def sent(server: Running, flow: str, times: Times, seed: int) -> list[Row]:
     return drive(server.address, [Stream(times, flow, "public", [seed])])
 
 
-def _figures(rows: Sequence[Row]) -> Figures:
+def figures(rows: Sequence[Row]) -> Figures:
     seconds = [row.seconds for row in rows if row.good]
     return {
         "requests": len(rows),
