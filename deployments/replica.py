@@ -106,6 +106,10 @@ class Replica:
         late = DeadlineExceeded("expected to begin before the deadline, came to it afterwards")
         answers: list[list[Any] | ModisteError] = [late for _ in calls]
         wanted = [i for i, call in enumerate(calls) if not call.given.expired()]
+        for i in set(range(len(calls))).difference(wanted):
+            with within(calls[i].given):
+                queued = _ms(perf_counter() - calls[i].arrived)
+                log.info("model_call", code=late.code, inputs=len(calls[i].inputs), queue_ms=queued, ms=0.0)
         if not wanted:
             return answers
         self._started = monotonic()
