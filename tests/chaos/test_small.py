@@ -40,10 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 async def test_a_replica_dies_and_no_request_fails(server: Server, record: Record, name: str) -> None:
     """Of the model, or of the flow; each of two has a long call when one ends."""
     noticed = server.said("replica_died")
-    load = asyncio.create_task(steadily(server.port, [invert()], rate=5, seconds=5))
+    load = asyncio.create_task(steadily(server.port, [invert()], rate=3, seconds=5))
     await asyncio.sleep(1)
-    long = asyncio.create_task(at_once(server.port, invert(steps=1, seconds=1.5), 4))
-    await asyncio.sleep(0.8)
+    long = asyncio.create_task(at_once(server.port, invert(steps=1, seconds=0.9), 4))
+    await asyncio.sleep(0.5)
     (victim, _) = server.replicas(name)
     kill(victim)
     answers = [*await long, *await load]
@@ -56,7 +56,7 @@ async def test_a_replica_dies_and_no_request_fails(server: Server, record: Recor
 
 async def test_the_controller_dies_and_no_request_fails(server: Server, record: Record) -> None:
     """What it is for works again: a replica that dies afterwards is replaced."""
-    load = asyncio.create_task(steadily(server.port, [invert()], rate=5, seconds=5))
+    load = asyncio.create_task(steadily(server.port, [invert()], rate=3, seconds=5))
     await asyncio.sleep(1)
     kill(*server.controller())
     back_s = await asyncio.to_thread(until, server.controller, within_s=20, what="another controller")
