@@ -96,7 +96,7 @@ def machines_needed(rates: Mapping[str, float], p95_s: float, seed: int = 0) -> 
     raises: ValueError for more work than the most machines that are tried can do
     """
     flows = recorded_flows()
-    work = sum(rate * _cpu_seconds(flows[name]) for name, rate in rates.items())
+    work = sum(rate * cpu_seconds_of(flows[name]) for name, rate in rates.items())
     cores = measured()["machine"]["cores"]
 
     def built(units: int, replicas: Mapping[str, int]) -> Site:
@@ -182,7 +182,8 @@ def loops_for(flows: Mapping[str, Flow], rates: Mapping[str, float]) -> dict[str
     return {name: max(1, ceil(rate * own[name] / FULL)) for name, rate in rates.items()}
 
 
-def _cpu_seconds(flow: Flow) -> float:
+def cpu_seconds_of(flow: Flow) -> float:
+    """Of all processes, for one request where every model computes on the CPU."""
     hops = float(measured()["serving"]["hop_cpu_s"]) * len(flow.calls)
     return float(flow.edge_s) + flow.finish_s + hops + sum(call.own_s + call.seconds for call in flow.calls)
 

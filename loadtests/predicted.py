@@ -1,20 +1,24 @@
 """The simulation against the server: the same flow at the same rates, predicted and measured."""
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+import psutil
 
 from demo.server import running_server
 from deployments.scaling import measured
 from loadtests.arrivals import poisson
-from loadtests.capacity import recorded_flows, site
+from loadtests.capacity import cpu_seconds_of, recorded_flows, site
 from loadtests.cases import cases
+from loadtests.cold_start import cpu_seconds
 from loadtests.overhead import sample_catalogue
 from loadtests.plan import Arrival, Call, Plan, Row, read_rows, write_plan
 from loadtests.scenarios import message
@@ -25,7 +29,8 @@ LOADS = (0.25, 0.5, 0.75, 1.2)
 """Of what the simulation takes to be the most that the server can do."""
 WARM = 0.2
 """Of each run, at its beginning, does not count."""
-SIMULATED_S = 400.0
+ENDS_S = 30.0
+"""After the last arrival, in which what is under way ends."""
 
 
 def send(address: str, flow: str, times: Sequence[float], timeout_s: float = 60.0) -> list[Row]:
@@ -41,6 +46,29 @@ def send(address: str, flow: str, times: Sequence[float], timeout_s: float = 60.
         return read_rows(rows)
 
 
+class Elsewhere:
+    """What keeps this machine's cores busy besides a server and the generator: figures taken meanwhile are worth
+    nothing where that is much."""
+
+    def __init__(self, server: int) -> None:
+        self._server, self._began, self._before = server, perf_counter(), self._spent(server)
+        self._at_first = cpu_seconds(server)
+
+    @staticmethod
+    def _spent(server: int) -> float:
+        times, generators = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        whole = float(times.user + times.nice + times.system + times.steal)
+        return whole - cpu_seconds(server) - generators.ru_utime - generators.ru_stime
+
+    def server_s(self) -> float:
+        """CPU seconds that the server spent since, beyond what it does when nobody asks."""
+        passed = perf_counter() - self._began
+        return cpu_seconds(self._server) - self._at_first - float(measured()["serving"]["idle_cores"]) * passed
+
+    def cores(self) -> float:
+        return round(max(0.0, self._spent(self._server) - self._before) / (perf_counter() - self._began), 2)
+
+
 def most(flow: str, replicas: Mapping[str, int]) -> float:
     """Requests per second that the simulated server gets done with when there is always one more."""
     flows = recorded_flows()
@@ -53,8 +81,8 @@ def most(flow: str, replicas: Mapping[str, int]) -> float:
 def compare(flow: str, replicas: int, seconds: float) -> list[Found]:
     """Starts a server with as many replicas of each model of the flow, and of the flow itself.
 
-    returns: by rate: offered, then predicted and measured throughput (1/s), p50_s and p95_s of good answers, and the
-             share that was refused
+    returns: by rate: others, that is cores kept busy by what is neither server nor generator; offered; predicted and
+             measured cpu_s, of all processes for one answer, throughput (1/s), p50_s and p95_s of good answers; the share that was refused
     """
     names = {call["model"] for call in measured()["flows"][flow]["calls"]} | {flow}
     fixed = dict.fromkeys(sorted(names), replicas)
@@ -68,15 +96,18 @@ def compare(flow: str, replicas: int, seconds: float) -> list[Found]:
         send(server.address, flow, [0.0, 2.0, 4.0, 5.0], timeout_s=120.0)
         for i, load in enumerate(LOADS):
             rate = load * top
-            times = poisson(rate, seconds, [i, replicas])
-            answers = send(server.address, flow, [float(at) for at in times])
+            times = [float(at) for at in poisson(rate, seconds, [i, replicas])]
+            elsewhere = Elsewhere(server.pid)
+            answers = send(server.address, flow, times)
+            others, spent = elsewhere.cores(), elsewhere.server_s()
             predicted = simulate(
                 {flow: recorded_flows()[flow]}, {flow: rate}, site(fixed),
-                seconds=max(seconds, SIMULATED_S if load < 1 else seconds), warm_s=WARM * seconds, seed=i,
+                seconds=seconds, ends_s=seconds + ENDS_S, warm_s=WARM * seconds, times={flow: times},
             )  # fmt: skip
-            rows.append(
-                {"flow": flow, "replicas": replicas, "load": load, **_compared(rate, seconds, predicted, answers)}
-            )
+            done = sum(row.good for row in answers)
+            about = {"flow": flow, "replicas": replicas, "load": load, "others": others}
+            about["cpu_s"] = [round(cpu_seconds_of(recorded_flows()[flow]), 3), round(spent / max(1, done), 3)]
+            rows.append(about | _compared(rate, seconds, predicted, answers))
     return rows
 
 
@@ -93,7 +124,3 @@ def _compared(rate: float, seconds: float, predicted: Outcome, answers: Sequence
         "refused": round(sum(row.shed for row in answers) / max(1, len(answers)), 3),
         "failed": sum(not row.good and not row.shed for row in answers),
     }
-
-
-def measure(flows: Sequence[str], replicas: Sequence[int], seconds: float) -> list[Found]:
-    return [row for flow in flows for count in replicas for row in compare(flow, count, seconds)]

@@ -18,6 +18,10 @@ console = Console(stderr=True)
 ROOT = Path(__file__).resolve().parent.parent
 SEEN = ROOT / "loadtests" / "results" / "scaling-seen.json"
 PREDICTED = ROOT / "loadtests" / "results" / "scaling-predicted.json"
+QUIET = 0.15
+"""Cores that others may keep busy while a figure is taken."""
+MIX, P95_S, RATES = "virtual_model=0.6,sketch_search=0.4", 1.0, (1.0, 4.0, 16.0)
+"""What the page asks for as an example."""
 GROWTH = "scaling-{flow}"
 """In docs/: a plot, and beside it the figures that it shows."""
 
@@ -138,6 +142,7 @@ def _gpu(name: str, times: Path | None, speed_up: float | None, cores: int) -> A
 def page() -> None:
     """docs/scaling.md from what was measured."""
     from loadtests import steadiness
+    from loadtests.capacity import machines_needed, rates_of
 
     shown = sorted((ROOT / "docs").glob(GROWTH.format(flow="*") + ".json"))
     content = {
@@ -149,6 +154,10 @@ def page() -> None:
         "seen": _read(SEEN),
         "growths": [json.loads(path.read_text()) for path in shown],
         "predicted": _read(PREDICTED),
+        "quiet": QUIET,
+        "mix": MIX,
+        "p95_s": P95_S,
+        "capacity": {rate: machines_needed(rates_of(MIX, rate), P95_S) for rate in RATES},
         "levels": steadiness.LEVELS,
         "steadiness": steadiness.table(),
     }

@@ -5,7 +5,7 @@ the other, or several together where engines run batches; whatever computes take
 Arrivals are independent of each other and of the answers (Poisson, open loop).
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, log
 from typing import Any
@@ -230,24 +230,27 @@ def simulate(
     *,
     seconds: float,
     warm_s: float = 0.0,
+    ends_s: float | None = None,
+    times: Mapping[str, Sequence[float]] | None = None,
     draw: Draw = as_measured,
     seed: int = 0,
 ) -> Outcome:
     """Requests of each flow at its rate (per second) for `seconds`; those of the first `warm_s` do not count.
 
+    ends_s: when the run ends; unset: with the arrivals
+    times:  of the arrivals of each flow, instead of its rate
     raises: KeyError for a flow that is not among the flows
     """
     world = _World(site, {name: flows[name] for name in rates}, draw, seed)
-    env, times = world.env, {name: dict[int, float]() for name in rates}
+    env, took = world.env, {name: dict[int, float]() for name in rates}
     arrived = refused = ends_counted = 0
     inside = dict.fromkeys(rates, 0)
 
     def arrive(name: str, rate: float) -> Steps:
         nonlocal arrived, refused
-        number = 0
-        while True:
-            yield env.timeout(world.rng.exponential(1 / rate))
-            began, number = env.now, number + 1
+        for number, at in enumerate(times[name] if times else _poisson(world.rng, rate, seconds)):
+            yield env.timeout(at - env.now)
+            began = env.now
             counts = began >= warm_s
             arrived += counts
             if inside[name] >= site.limit:
@@ -258,24 +261,30 @@ def simulate(
             def answered(began: float = began, number: int = number, counts: bool = counts) -> None:
                 nonlocal ends_counted
                 inside[name] -= 1
-                ends_counted += env.now >= warm_s
+                ends_counted += warm_s <= env.now < seconds
                 if counts:
-                    times[name][number] = env.now - began
+                    took[name][number] = env.now - began
 
             env.process(world.request(flows[name], name, answered))
 
     for name, rate in rates.items():
         if rate > 0:
             env.process(arrive(name, rate))
-    env.run(until=seconds)
+    env.run(until=ends_s or seconds)
     return Outcome(
         arrived=arrived,
         refused=refused,
-        answered=sum(len(of) for of in times.values()),
-        seconds={name: tuple(of[i] for i in sorted(of)) for name, of in times.items()},
+        answered=sum(len(of) for of in took.values()),
+        seconds={name: tuple(of[i] for i in sorted(of)) for name, of in took.items()},
         throughput=ends_counted / (seconds - warm_s),
-        busy={m: sum(r.busy_s for r in of) / len(of) / seconds for m, of in world.models.items()},
+        busy={m: sum(r.busy_s for r in of) / len(of) / env.now for m, of in world.models.items()},
     )
+
+
+def _poisson(rng: np.random.Generator, rate: float, seconds: float) -> Iterator[float]:
+    at = 0.0
+    while (at := at + rng.exponential(1 / rate)) < seconds:
+        yield at
 
 
 def replicas_for(flows: Mapping[str, Flow], rates: Mapping[str, float], full: float) -> dict[str, int]:
