@@ -81,8 +81,9 @@ def most(flow: str, replicas: Mapping[str, int]) -> float:
 def compare(flow: str, replicas: int, seconds: float) -> list[Found]:
     """Starts a server with as many replicas of each model of the flow, and of the flow itself.
 
-    returns: by rate: others, that is cores kept busy by what is neither server nor generator; offered; predicted and
-             measured cpu_s, of all processes for one answer, throughput (1/s), p50_s and p95_s of good answers; the share that was refused
+    returns: by rate: others, that is cores kept busy by what is neither server nor generator; rate, the offered one;
+             predicted and measured cpu_s, of all processes for one answer, throughput (1/s), p50_s and p95_s of good
+             answers; the share that was refused
     """
     names = {call["model"] for call in measured()["flows"][flow]["calls"]} | {flow}
     fixed = dict.fromkeys(sorted(names), replicas)
