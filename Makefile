@@ -43,7 +43,7 @@ test-fast: $(VENV)/dev ## the part without weights or cluster, under a minute
 check: $(VENV)/dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy modiste weights compile deployments graphs api demo loadtests
+	$(BIN)/mypy modiste weights compile deployments graphs api demo loadtests k8s
 	$(BIN)/lint-imports
 
 chaos: $(VENV)/dev ## ends parts of servers under load; SOAK_MINUTES=30 for a long one; writes docs/reliability.md
