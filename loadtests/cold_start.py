@@ -16,6 +16,7 @@ import psutil
 
 from demo.server import running_server
 from deployments.environment import prepare
+from loadtests.elsewhere import cpu_seconds
 from loadtests.hops import Echo
 from modiste.telemetry import Context
 
@@ -118,19 +119,6 @@ def _idle_cores(root: int) -> float:
     before = cpu_seconds(root)
     sleep(IDLE_S)
     return (cpu_seconds(root) - before) / IDLE_S
-
-
-def cpu_seconds(root: int) -> float:
-    """Spent so far by a process and all that it started."""
-    spent = 0.0
-    of = psutil.Process(root)
-    for process in (of, *of.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-            spent += times.user + times.system
-        except psutil.NoSuchProcess:
-            continue
-    return spent
 
 
 def _memory_mb(model: str) -> int:

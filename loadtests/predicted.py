@@ -1,24 +1,21 @@
 """The simulation against the server: the same flow at the same rates, predicted and measured."""
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-import psutil
 
 from demo.server import running_server
 from deployments.scaling import measured
 from loadtests.arrivals import poisson
 from loadtests.capacity import cpu_seconds_of, recorded_flows, site
 from loadtests.cases import cases
-from loadtests.cold_start import cpu_seconds
+from loadtests.elsewhere import Elsewhere
 from loadtests.overhead import sample_catalogue
 from loadtests.plan import Arrival, Call, Plan, Row, read_rows, write_plan
 from loadtests.scenarios import message
@@ -44,29 +41,6 @@ def send(address: str, flow: str, times: Sequence[float], timeout_s: float = 60.
         path, rows = write_plan(plan, [sent.body], Path(folder)), Path(folder) / "rows.jsonl"
         subprocess.run([sys.executable, "-m", "loadtests.generator", str(path), str(rows)], check=True)
         return read_rows(rows)
-
-
-class Elsewhere:
-    """What keeps this machine's cores busy besides a server and the generator: figures taken meanwhile are worth
-    nothing where that is much."""
-
-    def __init__(self, server: int) -> None:
-        self._server, self._began, self._before = server, perf_counter(), self._spent(server)
-        self._at_first = cpu_seconds(server)
-
-    @staticmethod
-    def _spent(server: int) -> float:
-        times, generators = psutil.cpu_times(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        whole = float(times.user + times.nice + times.system + times.steal)
-        return whole - cpu_seconds(server) - generators.ru_utime - generators.ru_stime
-
-    def server_s(self) -> float:
-        """CPU seconds that the server spent since, beyond what it does when nobody asks."""
-        passed = perf_counter() - self._began
-        return cpu_seconds(self._server) - self._at_first - float(measured()["serving"]["idle_cores"]) * passed
-
-    def cores(self) -> float:
-        return round(max(0.0, self._spent(self._server) - self._before) / (perf_counter() - self._began), 2)
 
 
 def most(flow: str, replicas: Mapping[str, int]) -> float:
@@ -100,7 +74,8 @@ def compare(flow: str, replicas: int, seconds: float) -> list[Found]:
             times = [float(at) for at in poisson(rate, seconds, [i, replicas])]
             elsewhere = Elsewhere(server.pid)
             answers = send(server.address, flow, times)
-            others, spent = elsewhere.cores(), elsewhere.server_s()
+            others, idle = elsewhere.cores(), float(measured()["serving"]["idle_cores"])
+            spent = elsewhere.spent_s() - idle * elsewhere.passed_s()
             predicted = simulate(
                 {flow: recorded_flows()[flow]}, {flow: rate}, site(fixed),
                 seconds=seconds, ends_s=seconds + ENDS_S, warm_s=WARM * seconds, times={flow: times},

@@ -28,6 +28,7 @@ from graphs.base import VideoFile
 from graphs.local import LocalRunner
 from graphs.signature import signature
 from loadtests.cases import SAMPLES, Case, cases
+from loadtests.elsewhere import Elsewhere
 from loadtests.overhead import decoded, sample_catalogue
 from loadtests.recording import Structure, calls_of, structure_of
 from modiste.image import RGBImage, encode
@@ -77,10 +78,12 @@ def clocked(run: Callable[[], object], *, seconds: float, least: int = 3, most: 
 
 
 def measure(machine: Row, seconds: float) -> Row:
-    """Everything. seconds: spent on each call of each flow at least"""
+    """Everything. machine: what it is; cores that others kept busy are added. seconds: spent on each call of each flow
+    at least"""
     from loadtests import cold_start
 
     cv2.setNumThreads(settings().threads or 1)  # as in a replica
+    elsewhere = Elsewhere(os.getpid())
     flows: dict[str, Row] = {}
     timed: dict[str, list[tuple[Sequence[Any], Clocked]]] = defaultdict(list)
     with sample_catalogue(), LocalRunner() as runner, tempfile.TemporaryDirectory() as scratch:
@@ -101,6 +104,7 @@ def measure(machine: Row, seconds: float) -> Row:
                 timed[model_for(role)] = [(inputs, _timed(runner, role, inputs, seconds))]
     gc.collect()
     crowded = _crowded(timed[CROWD][0][0])
+    machine |= {"others": elsewhere.cores()}
     replicas, serving = cold_start.measure({model: timed[model][0][0] for model in models_in_use()})
     serving |= {"crowded": crowded, **cold_start.measure_ingress()}
     models = {model: _model(model, timed[model], flows) | replicas[model] for model in models_in_use()}
