@@ -48,7 +48,7 @@ class ClassSpec(BaseModel):
 
 
 class GatewayClass(BaseModel):
-    """Of gateway.networking.k8s.io/v1, what we use: no registry carries its schema."""
+    """Of gateway.networking.k8s.io/v1, what we use. Registries carry its schema as validators in JavaScript only."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     apiVersion: Literal["gateway.networking.k8s.io/v1"]
