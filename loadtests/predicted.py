@@ -52,6 +52,20 @@ def most(flow: str, replicas: Mapping[str, int]) -> float:
     return found.throughput
 
 
+def unloaded(overhead: Mapping[str, Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """How many times as long a request takes over HTTP as in one process when it is alone: predicted, and measured.
+
+    overhead: of the flows, as in the results of `make bench`
+    """
+    flows = recorded_flows()
+    found = {}
+    for name, of in overhead.items():
+        alone = simulate({name: flows[name]}, {name: 0.02}, site({}), seconds=5000.0)
+        here = measured()["flows"][name]["seconds"] + measured()["flows"][name]["edge_s"]
+        found[name] = round(alone.quantile(0.5) / here, 2), of["ratio"]
+    return found
+
+
 def compare(flow: str, replicas: int, seconds: float) -> list[Found]:
     """Starts a server with as many replicas of each model of the flow, and of the flow itself.
 

@@ -143,7 +143,10 @@ def page() -> None:
     """docs/scaling.md from what was measured."""
     from loadtests import steadiness
     from loadtests.capacity import machines_needed, rates_of
+    from loadtests.page import newest
+    from loadtests.predicted import unloaded
 
+    bench = newest("*-cpu.json")
     shown = sorted((ROOT / "docs").glob(GROWTH.format(flow="*") + ".json"))
     content = {
         "service": measured(),
@@ -154,6 +157,7 @@ def page() -> None:
         "seen": _read(SEEN),
         "growths": [json.loads(path.read_text()) for path in shown],
         "predicted": _read(PREDICTED),
+        "unloaded": unloaded(json.loads(bench.read_text())["overhead"]) if bench else {},
         "quiet": QUIET,
         "mix": MIX,
         "p95_s": P95_S,
