@@ -21,6 +21,13 @@ from loadtests.growth import amiss
 from loadtests.recording import Recorded, _after
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer simulated requests than for figures that somebody relies on."""
+    monkeypatch.setattr("loadtests.capacity.REQUESTS", 200)
+    monkeypatch.setattr("loadtests.capacity.LEAST_S", 10.0)
+
+
 def test_shares_become_rates() -> None:
     assert rates_of("virtual_model=3, sketch_search", 8.0) == {"virtual_model": 6.0, "sketch_search": 2.0}
     with pytest.raises(ValueError, match="virtual_modell"):
