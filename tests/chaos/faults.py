@@ -3,8 +3,9 @@
 CHAOS_FLOWS names the flows that are served, "small" the small ones: servers whose parts are killed again and again are
 kept to what a test calls.
 
-The brake makes a model's replicas sleep after each call as if it took so many times as long, for as long as the folder
-CHAOS_FAULTS holds a file slow_<model> with that number. It sleeps, so that other models keep their share of the cores.
+The brake makes a model's replicas sleep after each call, for as long as the folder CHAOS_FAULTS holds a file
+slow_<model>: "10" for ten times as long, "+0.5" for half a second more. It sleeps, so that other models keep
+their share of the cores.
 """
 
 import os
@@ -32,7 +33,8 @@ def install() -> None:
         answers = run(self, *given)
         brake = Path(os.environ["CHAOS_FAULTS"]) / f"slow_{self._id}"
         if brake.exists():
-            sleep((float(brake.read_text()) - 1) * (perf_counter() - started))
+            told, took = brake.read_text(), perf_counter() - started
+            sleep(float(told) if told.startswith("+") else (float(told) - 1) * took)
         return answers
 
     setattr(Replica, "_run", braked)  # noqa: B010 - not known to the type

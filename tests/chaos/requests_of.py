@@ -13,6 +13,7 @@ def real(flow: str, **options: object) -> Ask:
 
 
 SKETCH, FACE = real("sketch_search"), real("virtual_model")
+ONE = real("virtual_faces", n=1)
 HEAVY = real("virtual_faces", n=8)
 """Seconds of one model, in one call."""
 CLIP = real("anonymize_video")

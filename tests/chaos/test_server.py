@@ -19,7 +19,7 @@ from soaking import soak
 
 pytestmark = [pytest.mark.chaos, pytest.mark.cluster, pytest.mark.weights, pytest.mark.long]
 
-SOAK_MINUTES = float(os.environ.get("SOAK_MINUTES", "2"))
+SOAK_MINUTES = float(os.environ.get("SOAK_MINUTES", "1"))
 ENDED = ("succeeded", "failed", "cancelled")
 JOBS_WITHIN_S = 120.0
 
