@@ -66,7 +66,11 @@ class Replica:
             gpu_device.require_free(resources.gpu_memory_mb)
             record(GPU_MEMORY_DECLARED, resources.gpu_memory_mb * gpu_device.MB, model=model_id)
         self._id = model_id
-        self._model = open_model(model_id, TimedEngine)
+        try:
+            self._model = open_model(model_id, TimedEngine)
+        except ModisteError as error:  # Serve tells the reason in its status, and starts another
+            log.error("model_not_opened", code=error.code)
+            raise
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=model_id)
         self._started: float | None = None
         self._spent: str | None = None

@@ -164,12 +164,12 @@ async def test_the_engine_store_goes_away(server: Server, disk: Path, store: Sto
     for path in engine_files(server, disk):
         path.unlink()
     kill(*server.replicas(MODEL))
-    said = server.said("engine store to answer")
+    said = server.said("model_not_opened")
     without, others = await asyncio.gather(
         steadily(server.port, [SKETCH], rate=0.5, seconds=20), steadily(server.port, [FACE], rate=0.5, seconds=20)
     )
     stored = [path.name for path in engine_files(server, disk) if path.exists()]
-    told = server.said("engine store to answer") - said
+    told = server.said("model_not_opened") - said
     store.come_back()
 
     back = await send(server.port, SKETCH, tries=100)
