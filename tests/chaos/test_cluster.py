@@ -22,9 +22,9 @@ FACE_MODELS = ("blazeface", "face_mesh", "bisenet_v2", "dlib_resnet", "mobile_st
 FLOWS = ("sketch_search", "virtual_model", "virtual_faces")
 REPLICAS = dict.fromkeys((*SKETCH_MODELS, "sketch_search", "virtual_model", "http"), 2) | dict.fromkeys(FACE_MODELS, 1)
 """How many there are of each: requests to `virtual_model` meet models that have one alone."""
-DEADLINE_S = 45.0
+DEADLINE_S = 60.0
 ARRIVING_S = 8.0
-PLACES, FACE_PLACES = 10, 6
+PLACES, FACE_PLACES = 10, 8
 """Of `virtual_faces` and of `virtual_model` in each of the two ingress replicas."""
 MIX = (SKETCH, SKETCH, FACE)
 RATE = 1.5
