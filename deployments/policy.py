@@ -38,8 +38,8 @@ class Load:
 
 
 def wanted(load: Load, *, running: int, target: int, accepted_wait_s: float) -> int:
-    """Replicas that keep each under `HIGH`; where more than `accepted_wait_s` of work waits for each, also those that do
-    it within `DRAIN_S`.
+    """Replicas that keep each under `HIGH`; where more than `accepted_wait_s` of work waits for each, also those that
+    do it within `DRAIN_S`.
 
     running: that answer; target: that were asked for last
     """
