@@ -3,20 +3,21 @@
 CHAOS_FLOWS names the flows that are served, "small" the small ones: servers whose parts are killed again and again are
 kept to what a test calls.
 
-The brake makes a model's replicas sleep after each call, for as long as the folder CHAOS_FAULTS holds a file
+The brake makes a model sleep at the end of each call, for as long as the folder CHAOS_FAULTS holds a file
 slow_<model>: "10" for ten times as long, "+0.5" for half a second more. It sleeps, so that other models keep
 their share of the cores.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
 
 
 def install() -> None:
-    from deployments.replica import Replica
+    import deployments.replica
+    from deployments.base import Model
     from graphs import GRAPHS
 
     if os.environ["CHAOS_FLOWS"] == "small":
@@ -26,15 +27,22 @@ def install() -> None:
     else:
         for name in set(GRAPHS) - set(os.environ["CHAOS_FLOWS"].split()):
             del GRAPHS[name]  # type: ignore[attr-defined]
-    run: Callable[..., Any] = Replica._run
+    opened: Callable[..., Model[Any, Any]] = vars(deployments.replica)["open_model"]
 
-    def braked(self: Replica, *given: Any) -> Any:
-        started = perf_counter()
-        answers = run(self, *given)
-        brake = Path(os.environ["CHAOS_FAULTS"]) / f"slow_{self._id}"
-        if brake.exists():
-            told, took = brake.read_text(), perf_counter() - started
-            sleep(float(told) if told.startswith("+") else (float(told) - 1) * took)
-        return answers
+    def braked(model_id: str, *given: Any) -> Model[Any, Any]:
+        model = opened(model_id, *given)
+        outcomes = model.outcomes
+        brake = Path(os.environ["CHAOS_FAULTS"]) / f"slow_{model_id}"
 
-    setattr(Replica, "_run", braked)  # noqa: B010 - not known to the type
+        def slower(batch: Sequence[Any]) -> Sequence[Any]:
+            started = perf_counter()
+            made = outcomes(batch)
+            if brake.exists():
+                told, took = brake.read_text(), perf_counter() - started
+                sleep(float(told) if told.startswith("+") else (float(told) - 1) * took)
+            return made
+
+        vars(model)["outcomes"] = slower
+        return model
+
+    vars(deployments.replica)["open_model"] = braked
