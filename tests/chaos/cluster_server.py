@@ -14,6 +14,7 @@ from typing import Any
 import faults
 
 from deployments.environment import prepare
+from modiste.logs import share_stderr
 
 CPUS = 4
 STORE_BYTES = 400_000_000
@@ -22,6 +23,7 @@ STORE_BYTES = 400_000_000
 def main() -> None:
     nodes, folder = int(sys.argv[1]), sys.argv[2]
     prepare()
+    share_stderr()
     faults.install()
 
     import ray
@@ -68,12 +70,13 @@ def main() -> None:
             "env_vars": {"PYTHONPATH": os.pathsep.join(map(str, (here, here.parent / "tiny", Path.cwd())))},
         },
     )
+    quiet = LoggingConfig(log_level="WARNING", encoding="JSON", enable_access_log=False)
     serve.start(
         proxy_location="HeadOnly",
         http_options=HTTPOptions(host=settings().host, port=settings().port),
-        logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+        logging_config=quiet,
     )
-    api.app.deploy()
+    api.app.deploy(quiet)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         signal.pause()
