@@ -100,19 +100,21 @@ def watched(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Generato
                 [sys.executable, "-m", "api", "serve"], env=environment, stdout=sink, stderr=sink
             )
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120)
+        asked = httpx.Client(base_url=str(scraping.args[-1]).partition("=")[2], timeout=30)  # type: ignore[index]
         try:
             wait = [sys.executable, "-m", "api", "wait", "--timeout", str(READY_WITHIN_S)]
             waited = subprocess.run(wait, env=environment, capture_output=True, text=True, check=False)
             assert waited.returncode == 0, waited.stderr + log.read_text()[-3000:]
             yield Watched(
                 client=client,
-                asked=httpx.Client(base_url=scraping.args[-1].partition("=")[2], timeout=30),  # type: ignore[union-attr]
+                asked=asked,
                 receiver=receiver,
                 log=log,
                 server=psutil.Process(started.pid),
             )
         finally:
             client.close()
+            asked.close()
             scraping.terminate()
             scraping.wait(timeout=20)
             family = psutil.Process(started.pid).children(recursive=True)
