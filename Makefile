@@ -15,6 +15,8 @@ GPU_PYTHON ?= python3
 GPU_TARGET ?= tensorrt
 PROFILE ?= smoke
 SCALE ?= 1
+# Tests of one file stay together, in one process: they share what took long to open.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test test-fast check chaos bench bench-engines bench-gpu load load-peers load-overhead load-page measure-service bench-scaling capacity weights engines graphs models render lock tools clean
 
@@ -34,8 +36,10 @@ serve: $(VENV)/serve ## the server on 127.0.0.1:8000, until Ctrl-C
 test: $(VENV)/dev $(TORCH)/ready ## everything: units, all flows on the default weights, a Ray cluster, HTTP end to end, networks
 	$(BIN)/python -m weights fetch
 	$(BIN)/python -m compile build
-	$(BIN)/python -m pytest -m "not torch"
-	$(TORCH)/bin/python -m pytest -m torch
+	-$(MAKE) --no-print-directory tools
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not torch and not cluster"
+	$(BIN)/python -m pytest -m "cluster and not torch and not long"
+	$(TORCH)/bin/python -m pytest $(SIDE_BY_SIDE) -m torch
 
 test-fast: $(VENV)/dev ## the part without weights or cluster, under a minute
 	$(BIN)/python -m pytest -m "not weights and not cluster and not shared and not torch"

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
@@ -26,6 +28,10 @@ starts more than about 16 replicas per core."""
 
 LOST = (RayActorError, ObjectLostError)
 """What a call ends with whose replica died: before it had answered, or with the answer still on its node."""
+
+SENT_DIRECTLY = 1_000_000
+"""Bytes of arrays up to which a call goes straight to the replica's own port (gRPC), at half of the CPU time that Ray's
+actor calls and object store take; larger ones take longer that way (`loadtests/hops.py`)."""
 
 ONGOING = 32
 """Calls that a replica takes on at once, above the expected concurrency: a caller whose replica is full waits in
@@ -105,8 +111,18 @@ def handle_of(name: str) -> DeploymentHandle[Any]:
 async def call_model(handle: DeploymentHandle[Any], inputs: Sequence[Any]) -> list[Any]:
     """Results of a model for several inputs, in order."""
     given = onward()
-    results: list[Any] = await answer(lambda: handle.remote(list(inputs), given), handle.deployment_name)
+    way = handle.options(_by_reference=array_bytes(inputs) > SENT_DIRECTLY)
+    results: list[Any] = await answer(lambda: way.remote(list(inputs), given), handle.deployment_name)
     return results
+
+
+def array_bytes(x: Any) -> int:
+    """Of all arrays in inputs of a model."""
+    if isinstance(x, np.ndarray):
+        return x.nbytes
+    if is_dataclass(x):
+        return sum(array_bytes(getattr(x, of.name)) for of in fields(x))
+    return sum(map(array_bytes, x)) if isinstance(x, list | tuple) else 0
 
 
 async def answer(call: Callable[[], DeploymentResponse[Any]], deployment: str) -> Any:

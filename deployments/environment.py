@@ -8,6 +8,7 @@ def prepare() -> None:
     os.environ.update(
         RAY_SERVE_ROUTER_RETRY_INITIAL_BACKOFF_S="0.005",  # with the defaults, full queues take seconds to drain
         RAY_SERVE_ROUTER_RETRY_MAX_BACKOFF_S="0.02",
+        RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH=str(2**31 - 1),  # an answer may be larger than what was asked
         RAY_USAGE_STATS_ENABLED="0",
         RAY_DISABLE_WORKER_LOG_PREFIX="1",  # the lines that processes log are JSON
         RAY_DEDUP_LOGS="0",  # each is an event of its own, however alike
