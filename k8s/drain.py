@@ -2,7 +2,7 @@
 
 Ray is told that the node goes, as its autoscaler tells it of nodes that clouds take back. Nothing new is placed on it;
 Serve starts a replacement for each replica on it first, and then lets the replica answer what it has taken on. Where
-the whole cluster ends, its head is gone first, which ends this with an error and the pod at once.
+the whole cluster ends, its head is gone first; Ray looks for it for some 40 s, which ends this with an error.
 """
 
 import subprocess

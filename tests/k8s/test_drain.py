@@ -73,7 +73,6 @@ def test_replicas_move_before_the_node_ends(nodes: tuple[str, list[str]]) -> Non
     assert during > 0
 
 
-def test_a_node_that_is_not_there_is_not_drained(nodes: tuple[str, list[str]]) -> None:
+def test_a_node_that_is_gone_has_nothing_left(nodes: tuple[str, list[str]]) -> None:
     address, _ = nodes
-    with pytest.raises(RuntimeError, match="expected Ray to drain"):
-        drain("0" * 56, address, 1.0)
+    assert drain("0" * 56, address, 1.0) == []
