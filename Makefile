@@ -39,7 +39,7 @@ test: $(VENV)/dev $(TORCH)/ready ## everything: units, all flows on the default 
 	-$(MAKE) --no-print-directory tools
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not torch and not cluster"
 	$(BIN)/python -m pytest -m "cluster and not torch and not long"
-	$(TORCH)/bin/python -m pytest $(SIDE_BY_SIDE) -m torch
+	$(TORCH)/bin/python -m pytest -m torch
 
 test-fast: $(VENV)/dev ## the part without weights or cluster, under a minute
 	$(BIN)/python -m pytest -m "not weights and not cluster and not shared and not torch"
