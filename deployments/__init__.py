@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deployments.base import Model
 from modiste.settings import settings
 from modiste.spec import EngineSpec, Resources
+from weights.licences import require_commercial
 
 if TYPE_CHECKING:
     from compile.engine import Engine
@@ -179,10 +180,12 @@ def open_model(model_id: str, around: Callable[[str, str, "Engine"], "Engine"] |
     """Open the model's engines (built where the cache has none) and the model on top of them.
 
     around: put around each engine, from the model's id and the engine's name
+    raises: LicenceRefused under MODISTE_COMMERCIAL_ONLY, wherever and by whatever it is opened
     """
     found = model_class(model_id)
     if not found.spec.engines:
         return found({})
+    require_commercial(engine.weights for engine in found.spec.engines.values())
     from deployments.engines import open_engines  # costs 60 MB, which classical models need not pay
 
     opened = open_engines(model_id)

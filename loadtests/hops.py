@@ -37,9 +37,9 @@ class Caller:
     def __init__(self, callee: Any, runs: int) -> None:
         self._callee, self._runs = callee, runs
 
-    async def measure(self, method: str | None) -> list[float]:
-        """Median milliseconds for each size."""
-        call = self._callee if method is None else getattr(self._callee, method)
+    async def measure(self, way: str) -> list[float]:
+        """Median milliseconds for each size. way: "actor", or of a deployment "store" or "direct"."""
+        call = self._callee.__call__ if way == "actor" else self._callee.options(_by_reference=way == "store")
         medians = []
         for size in SIZES:
             x = np.random.default_rng(0).integers(0, 256, size, np.uint8)
@@ -58,13 +58,18 @@ def measure(runs: int = 60) -> dict[str, dict[str, float]]:
     prepare()
     from api.app import INLINE_BYTES
 
-    ray_alone, store = _measure(RAY_INLINE_BYTES, runs)
-    _, served = _measure(INLINE_BYTES, runs)
-    ways = {"Ray alone": ray_alone, "Serve, with Ray's default": store, "as served": served}
+    actor, store, _ = _measure(RAY_INLINE_BYTES, runs)
+    _, inside, direct = _measure(INLINE_BYTES, runs)
+    ways = {
+        "Ray alone": actor,
+        "Serve, with Ray's default": store,
+        "Serve, up to 1 MB inside the call": inside,
+        "Serve, straight to the replica's port": direct,
+    }
     return {way: dict(zip(map(str, SIZES), times, strict=True)) for way, times in ways.items()}
 
 
-def _measure(inline: int, runs: int) -> tuple[list[float], list[float]]:
+def _measure(inline: int, runs: int) -> tuple[list[float], list[float], list[float]]:
     """A plain actor's and a deployment's times, where objects up to `inline` bytes travel inside the call."""
     import ray
     from ray import serve
@@ -76,11 +81,11 @@ def _measure(inline: int, runs: int) -> tuple[list[float], list[float]]:
     )  # fmt: skip
     try:
         actor = ray.remote(num_cpus=0.05)
-        plain = ray.get(actor(Caller).remote(actor(Echo).remote(), runs).measure.remote("__call__"))
+        plain = ray.get(actor(Caller).remote(actor(Echo).remote(), runs).measure.remote("actor"))
         serve.start(proxy_location="Disabled")
         deployment = serve.deployment(ray_actor_options={"num_cpus": 0.05})
-        caller = deployment(Caller).bind(deployment(Echo).bind(), runs)
-        return plain, serve.run(caller).measure.remote(None).result()
+        caller = serve.run(deployment(Caller).bind(deployment(Echo).bind(), runs))
+        return plain, caller.measure.remote("store").result(), caller.measure.remote("direct").result()
     finally:
         serve.shutdown()
         ray.shutdown()
