@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
@@ -13,6 +11,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments import model_class
+from deployments.base import array_bytes
 from deployments.placement import gathers, gpu_share, mps_limits
 from deployments.replica import LAST_WORDS_S, Call, Replica
 from deployments.scaling import autoscaling
@@ -114,15 +113,6 @@ async def call_model(handle: DeploymentHandle[Any], inputs: Sequence[Any]) -> li
     way = handle.options(_by_reference=array_bytes(inputs) > SENT_DIRECTLY)
     results: list[Any] = await answer(lambda: way.remote(list(inputs), given), handle.deployment_name)
     return results
-
-
-def array_bytes(x: Any) -> int:
-    """Of all arrays in inputs of a model."""
-    if isinstance(x, np.ndarray):
-        return x.nbytes
-    if is_dataclass(x):
-        return sum(array_bytes(getattr(x, of.name)) for of in fields(x))
-    return sum(map(array_bytes, x)) if isinstance(x, list | tuple) else 0
 
 
 async def answer(call: Callable[[], DeploymentResponse[Any]], deployment: str) -> Any:

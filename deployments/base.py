@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -111,3 +112,12 @@ def batch_of(waiting: int, most: int) -> int:
     if waiting >= most:
         return most
     return waiting if most <= SIZES else 1 << (waiting.bit_length() - 1)
+
+
+def array_bytes(x: Any) -> int:
+    """Of all arrays in inputs of a model."""
+    if isinstance(x, np.ndarray):
+        return x.nbytes
+    if is_dataclass(x):
+        return sum(array_bytes(getattr(x, of.name)) for of in fields(x))
+    return sum(map(array_bytes, x)) if isinstance(x, list | tuple) else 0

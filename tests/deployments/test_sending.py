@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deployments.app import array_bytes
+from deployments.base import array_bytes
 from deployments.roles import Sketch
 from modiste.image import RGBImage
 
