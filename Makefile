@@ -41,7 +41,7 @@ test: $(VENV)/dev $(TORCH)/ready ## everything: units, all flows on the default 
 	$(BIN)/python -m pytest -m "cluster and not torch and not long"
 	$(TORCH)/bin/python -m pytest -m torch
 
-test-fast: $(VENV)/dev ## the part without weights or cluster, under a minute
+test-fast: $(VENV)/dev ## the part without weights or cluster, five minutes on two cores
 	$(BIN)/python -m pytest -m "not weights and not cluster and not shared and not torch"
 
 check: $(VENV)/dev ## ruff, mypy --strict, import-linter

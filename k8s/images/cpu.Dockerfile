@@ -5,12 +5,11 @@
 #   docker build -f k8s/images/cpu.Dockerfile --build-arg PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:... .
 ARG PYTHON_IMAGE
 FROM ${PYTHON_IMAGE} AS build
-ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 RUN python -m venv "$VIRTUAL_ENV"
 COPY requirements/serve.lock requirements/serve.lock
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip install --quiet --no-deps --require-hashes -r requirements/serve.lock
+RUN python -m pip install --quiet --no-deps --require-hashes -r requirements/serve.lock
 COPY pyproject.toml README.md ./
 COPY modiste modiste
 COPY weights weights
@@ -20,8 +19,7 @@ COPY graphs graphs
 COPY api api
 COPY k8s k8s
 COPY samples samples
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip install --quiet --no-deps --no-build-isolation --editable . \
+RUN python -m pip install --quiet --no-deps --no-build-isolation --editable . \
     && python -m compileall -q /app
 
 FROM ${PYTHON_IMAGE}

@@ -6,12 +6,11 @@
 ARG PYTHON_IMAGE
 FROM ${PYTHON_IMAGE} AS build
 ARG VENDOR_INDEX=https://pypi.nvidia.com
-ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 RUN python -m venv "$VIRTUAL_ENV"
 COPY requirements/serve.lock requirements/serve.lock
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip install --quiet --no-deps --require-hashes -r requirements/serve.lock
+RUN python -m pip install --quiet --no-deps --require-hashes -r requirements/serve.lock
 COPY pyproject.toml README.md ./
 COPY modiste modiste
 COPY weights weights
@@ -22,8 +21,7 @@ COPY api api
 COPY k8s k8s
 COPY samples samples
 # The vendor's index has no hashes to lock: versions are those of the extra, and what the lock file pins stays as it is.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip freeze > /tmp/locked.txt \
+RUN python -m pip freeze > /tmp/locked.txt \
     && python -m pip install --quiet --no-build-isolation --constraint /tmp/locked.txt \
       --extra-index-url "$VENDOR_INDEX" --editable ".[gpu]" \
     && python -m compileall -q /app
