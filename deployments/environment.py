@@ -8,6 +8,8 @@ def prepare() -> None:
     os.environ.update(
         RAY_SERVE_ROUTER_RETRY_INITIAL_BACKOFF_S="0.005",  # with the defaults, full queues take seconds to drain
         RAY_SERVE_ROUTER_RETRY_MAX_BACKOFF_S="0.02",
+        RAY_SERVE_CONTROL_LOOP_INTERVAL_S="0.25",  # at its 0.1 the controller alone keeps a sixth of a core busy
+        RAY_SERVE_METRICS_EXPORT_INTERVAL_MS="2000",  # from every replica, ten times a second by default
         RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH=str(2**31 - 1),  # an answer may be larger than what was asked
         RAY_USAGE_STATS_ENABLED="0",
         RAY_DISABLE_WORKER_LOG_PREFIX="1",  # the lines that processes log are JSON

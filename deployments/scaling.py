@@ -4,6 +4,7 @@ No Ray; the policy that changes the number of replicas under load is in deployme
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -84,14 +85,15 @@ def is_rare(model: str) -> bool:
 
 
 def _most(resources: Resources, of: Mapping[str, Any]) -> int:
-    """On GPUs what is declared, as their memory sets the limit (deployments/placement.py). On CPUs as many as the
-    machine's cores keep at work and its memory holds: another one would only make each slower, and look as busy."""
+    """On GPUs what is declared, as their memory sets the limit (deployments/placement.py). On CPUs as many as this
+    machine's cores keep at work and its memory holds: another one would only make each slower, and look as busy.
+    On Kubernetes the manifests say how many (k8s/served.py)."""
     if gpu_share(resources):
         return resources.max_replicas
-    machine = measured()["machine"]
     at_work = of["call_cpu_s"]["median"] / of["call_s"]["median"]
-    by_cores = round(machine["cores"] / max(1.0, at_work))
-    by_memory = floor(MEMORY_SHARE * machine["memory_gb"] * 1024 / of["memory_mb"])
+    by_cores = round((os.cpu_count() or 1) / max(1.0, at_work))
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    by_memory = floor(MEMORY_SHARE * memory_mb / of["memory_mb"])
     return int(max(1, min(resources.max_replicas, by_cores, by_memory)))
 
 

@@ -157,6 +157,13 @@ def test_models_of_rare_flows_alone_may_end() -> None:
     assert not is_rare("mesh_swap") and not is_rare("blazeface")
 
 
+def test_a_model_on_cpus_has_at_most_as_many_replicas_as_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    resources = model_class("blazeface").spec.resources
+    for cores in (1, 2, 64):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert scaling_of("blazeface", resources).max_replicas == min(cores, resources.max_replicas)
+
+
 def test_settings_override(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODISTE_REPLICAS", '{"blazeface": [2, 7]}')
     settings.cache_clear()
