@@ -37,14 +37,19 @@ class Pace:
     def end(self, now: float) -> None:
         self._done.append(now)
 
-    def seconds_each(self, now: float) -> float:
-        """0 as long as too little is known. Grows while nothing gets done.
+    def seconds_each(self) -> float:
+        """Between completions; 0 as long as too little is known.
 
         Counted from the first completion: how long that one took says how long one takes, not how many are done side
         by side.
         """
         known = len(self._done) - 1
-        return (now - self._done[0]) / known if known >= LEAST else 0.0
+        return (self._done[-1] - self._done[0]) / known if known >= LEAST else 0.0
+
+    def stalled_s(self, now: float) -> float:
+        """Since when one is overdue: all that wait are late by it, once, until the pace is back."""
+        each = self.seconds_each()
+        return max(0.0, now - self._done[-1] - each) if each else 0.0
 
 
 class Admission:
@@ -72,7 +77,7 @@ class Admission:
         if not self.in_flight[flow]:
             pace.begin()
         try:
-            self._check(flow, tenant, pace.seconds_each(now))
+            self._check(flow, tenant, pace.seconds_each(), pace.stalled_s(now))
         except Overloaded as refusal:
             record(SHED, flow=flow, tenant=tenant.name, reason=refusal.code)
             raise
@@ -90,7 +95,7 @@ class Admission:
             record(IN_FLIGHT, self.in_flight[flow], flow=flow)
             pace.end(monotonic())
 
-    def _check(self, flow: str, tenant: Tenant, seconds_each: float) -> None:
+    def _check(self, flow: str, tenant: Tenant, seconds_each: float, stalled_s: float) -> None:
         if self._tenants[tenant.name] >= tenant.concurrency:
             raise TooManyRequests(
                 f"expected at most {tenant.concurrency} requests at once, got one more", _after(seconds_each)
@@ -100,7 +105,7 @@ class Admission:
             raise Overloaded(f"expected a free place for batch work in {flow}, got none", _after(seconds_each))
         if self.in_flight[flow] >= limit:
             raise Overloaded(f"expected a free place in {flow}, got {limit} requests at once", _after(seconds_each))
-        wait_s = seconds_each * (self.in_flight[flow] + 1)
+        wait_s = seconds_each * (self.in_flight[flow] + 1) + stalled_s
         if wait_s > self._deadline_s:
             raise Overloaded(
                 f"expected {flow} to be done within {self._deadline_s:.0f} s, at its pace it would take {wait_s:.0f} s",

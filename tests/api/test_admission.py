@@ -105,6 +105,19 @@ def test_a_flow_that_gets_nothing_done_lets_fewer_in(clock: Clock) -> None:
             pass
 
 
+def test_a_pause_makes_all_late_by_itself_and_not_each_by_as_much(clock: Clock) -> None:
+    """A replica that ended is replaced within seconds; until then nothing gets done."""
+    admission = Admission({}, 8)
+    with ExitStack() as held:
+        held.enter_context(admission.admit("flow", SHOP))
+        one_by_one(admission, clock, 5, 0.25)
+        for _ in range(10):
+            held.enter_context(admission.admit("flow", SHOP))
+        clock.now += 3
+        with admission.admit("flow", SHOP):
+            pass
+
+
 def test_after_a_quiet_moment_nothing_is_held_against_it(clock: Clock) -> None:
     admission = Admission({}, 60)
     one_by_one(admission, clock, 20, 50)

@@ -26,6 +26,8 @@ DEADLINE_S = 60.0
 ARRIVING_S = 8.0
 PLACES, FACE_PLACES = 10, 8
 """Of `virtual_faces` and of `virtual_model` in each of the two ingress replicas."""
+AGAIN = 20
+"""Times that a client tries while there is no ingress."""
 MIX = (SKETCH, SKETCH, FACE)
 RATE = 1.5
 
@@ -101,11 +103,18 @@ async def test_a_replica_dies_and_no_request_fails(server: Server, record: Recor
     assert measured["step_retries"], "no call was in the replica: this test proved nothing"
 
 
-@pytest.mark.parametrize("lost", [1, 2], ids=["one of two", "all"])
-async def test_an_ingress_dies_and_one_retry_of_the_client_is_enough(server: Server, record: Record, lost: int) -> None:
+async def test_an_ingress_dies_and_one_retry_of_the_client_is_enough(server: Server, record: Record) -> None:
     """What was in it is lost; its client sends that once more."""
-    answers, measured = await during(server, 15, lambda: kill(*server.replicas("http")[:lost]), tries=2)
-    record(f"ingress_{lost}_of_2", **measured)
+    answers, measured = await during(server, 15, lambda: kill(server.replicas("http")[0]), tries=2)
+    record("ingress_1_of_2", **measured)
+    assert not failed(answers)
+    assert measured["tried_again"]
+
+
+async def test_all_ingresses_die_and_clients_that_go_on_trying_are_answered(server: Server, record: Record) -> None:
+    """Nothing is served until there is another one; a client that tries again every second loses nothing."""
+    answers, measured = await during(server, 15, lambda: kill(*server.replicas("http")), tries=AGAIN)
+    record("ingress_2_of_2", **measured, tries=max(sent.tries for sent in answers))
     assert not failed(answers)
     assert measured["tried_again"]
 
@@ -222,18 +231,22 @@ async def test_two_hundred_that_arrive_where_twenty_may_are_told_within_a_tenth_
 
 
 async def test_nothing_is_computed_past_its_deadline(server: Server, record: Record) -> None:
-    """More work at once than two cores can do in time."""
+    """More work at once than one model can do in time: it waits two seconds for each call."""
     idle = await asyncio.to_thread(cores_used, server.root, 3.0)
-    answers = await at_once(server.port, HEAVY, 20)
+    slow(server, "mobile_stylegan", "+2")
+    try:
+        answers = await at_once(server.port, HEAVY, 20)
+    finally:
+        slow(server, "mobile_stylegan", None)
     slowest = max(sent.seconds for sent in answers)
     idle_after_s, used = await asyncio.to_thread(busy_cores, server.root, idle=idle + 0.2, within_s=15)
     record(
         "deadline", **figures(answers), deadline_s=DEADLINE_S, slowest_s=round(slowest, 2),
         idle_cores=idle, idle_after_s=idle_after_s, cores_afterwards=used,
     )  # fmt: skip
-    late = [sent for sent in answers if not sent.ok]
-    assert late
-    assert {(sent.status, sent.code) for sent in late} <= {(504, "deadline_exceeded"), (503, "overloaded")}
+    ends = {(sent.status, sent.code) for sent in answers if not sent.ok}
+    assert (504, "deadline_exceeded") in ends
+    assert ends <= {(504, "deadline_exceeded"), (503, "overloaded"), (503, "busy")}
     assert slowest < DEADLINE_S + 2
 
 
