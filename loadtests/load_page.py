@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
+from deployments.scaling import measured
 from loadtests.peers.compare import STEP
 from loadtests.profile import load_profile, names
 
@@ -32,10 +33,15 @@ def page() -> str:
     echo = _one("echo-*core-cpu.json")
     by_name = {run["profile"]["name"]: run for run in runs}
     missing = [f"`make load PROFILE={name}`: no results are here." for name in names() if name not in by_name]
+    peers = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("peers-*core-cpu.json"))]
+    for of in peers:
+        of["goal"] = _goal(of["hosts"])
     content: dict[str, Any] = {
         "profiles": [_row(name, by_name.get(name)) for name in names()],
         "runs": runs,
-        "peers": [json.loads(path.read_text()) for path in sorted(RESULTS.glob("peers-*core-cpu.json"))],
+        "peers": peers,
+        "behind": any("not met" in of["goal"] for of in peers),
+        "idle_cores": measured()["serving"]["idle_cores"],
         "tried": _one("configurations-*core-cpu.json"),
         "step_percent": round((STEP - 1) * 100),
         "echo": echo,
@@ -73,6 +79,14 @@ def _result(run: dict[str, Any]) -> str:
 
 def _broken(gate: dict[str, Any]) -> str:
     return f"{gate['gate']} {gate['got']:.4g} over {gate['limit']:g}"
+
+
+def _goal(hosts: dict[str, Any]) -> str:
+    ours, others = hosts["modiste"], [of for name, of in hosts.items() if name != "modiste"]
+    peak = ours["peak"] / max(of["peak"] for of in others)
+    p95 = ours["saturated"]["p95_ms"] / min(of["saturated"]["p95_ms"] for of in others)
+    verdict = "met" if peak >= 1 and p95 < 1 else "**not met**"
+    return f"{verdict}. Our peak is {peak:.2f} times the best one's, our p95 {p95:.2f} times."
 
 
 def _ratio(echo: dict[str, Any]) -> str:
