@@ -74,17 +74,17 @@ bench-gpu: ## every network and the flows on this machine's GPU; GPU_PYTHON has 
 measure-service: $(VENV)/dev ## deployments/service.json: what every model and flow takes here; seven minutes, wants a quiet machine
 	$(BIN)/python -m weights fetch
 	$(BIN)/python -m compile build
-	$(BIN)/python -m loadtests service
+	$(BIN)/python -m loadtests.scaling service
 
 bench-scaling: $(VENV)/dev ## docs/scaling.md: growth under one flow's load, predictions against measurements; 15 minutes
-	$(BIN)/python -m loadtests seen
-	$(BIN)/python -m loadtests growth
-	$(BIN)/python -m loadtests predicted
+	$(BIN)/python -m loadtests.scaling seen
+	$(BIN)/python -m loadtests.scaling growth
+	$(BIN)/python -m loadtests.scaling predicted
 
 MIX ?= virtual_model=0.6,sketch_search=0.4
 P95 ?= 0.8
 capacity: $(VENV)/dev ## machines that RATE requests a second need, by simulation: RATE=8 [MIX=flow=share,...] [P95=0.8]
-	$(BIN)/python -m loadtests capacity --rate $(RATE) --mix $(MIX) --p95 $(P95)
+	$(BIN)/python -m loadtests.scaling capacity --rate $(RATE) --mix $(MIX) --p95 $(P95)
 
 load: $(VENV)/dev ## a load test: PROFILE=smoke|steady|spike|soak|breakpoint [TARGET=http://...] [SCALE=4] [DURATION=60]
 	$(BIN)/python -m weights fetch
@@ -97,14 +97,14 @@ load-peers: $(VENV)/dev .venv-litserve/ready .venv-bentoml/ready ## our server b
 	$(BIN)/python -m compile build
 	$(BIN)/python -m loadtests.peers.compare virtual_model $(if $(DURATION),--seconds $(DURATION))
 	$(BIN)/python -m loadtests.peers.compare sketch_search $(if $(DURATION),--seconds $(DURATION))
-	$(BIN)/python -m loadtests.load_page
+	$(BIN)/python -m loadtests.load.page
 
 load-overhead: $(VENV)/dev ## HTTP and a flow around a model that does nothing, by how Ray is set up; three minutes
 	$(BIN)/python -m loadtests.echo $(if $(DURATION),--seconds $(DURATION))
-	$(BIN)/python -m loadtests.load_page
+	$(BIN)/python -m loadtests.load.page
 
 load-page: $(VENV)/dev ## docs/load.md from the results of the three above
-	$(BIN)/python -m loadtests.load_page
+	$(BIN)/python -m loadtests.load.page
 
 weights: $(VENV)/serve ## fetch and verify the default weights
 	$(BIN)/python -m weights fetch

@@ -1,7 +1,4 @@
-"""`python -m loadtests serving | page`: benchmarks into loadtests/results/, and docs/performance.md from them.
-
-How deployments scale: `service | seen | growth | predicted | capacity | scaling` (loadtests/scaling.py).
-"""
+"""`python -m loadtests serving | page`: benchmarks into loadtests/results/, and docs/performance.md from them."""
 
 import json
 import os
@@ -16,11 +13,10 @@ import psutil
 import typer
 from rich.console import Console
 
-from loadtests import anonymize_against_deface, hops, overhead, scaling, server
+from loadtests import anonymize_against_deface, hops, overhead, server
 from loadtests.page import RESULTS, write_page
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-app.add_typer(scaling.app)
 console = Console(stderr=True)
 
 

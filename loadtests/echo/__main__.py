@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from loadtests.echo import TEXT
-from loadtests.hosting import hosted
+from loadtests.load.hosting import hosted
 from loadtests.machine import machine
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "load"

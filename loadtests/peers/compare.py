@@ -17,13 +17,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from loadtests.arrivals import Times, evenly, poisson
-from loadtests.drive import Stream, drive, percentile
-from loadtests.hosting import Running, ask, hosted
+from loadtests.load.arrivals import Times, evenly, poisson
+from loadtests.load.drive import Stream, drive, percentile
+from loadtests.load.hosting import Running, ask, hosted
+from loadtests.load.plan import Row
+from loadtests.load.scenarios import requests
 from loadtests.machine import machine
 from loadtests.overhead import sample_catalogue
-from loadtests.plan import Row
-from loadtests.scenarios import requests
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "load"
 STEP = 1.15

@@ -14,12 +14,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from loadtests.arrivals import evenly, poisson
-from loadtests.hosting import ask
+from loadtests.load.arrivals import evenly, poisson
+from loadtests.load.hosting import ask
+from loadtests.load.scenarios import requests
 from loadtests.machine import machine
 from loadtests.overhead import sample_catalogue
 from loadtests.peers.compare import PORT, RESULTS, figures, peer, sent
-from loadtests.scenarios import requests
 
 TRIED = ((2, 1, 1), (1, 2, 1), (1, 1, 2), (2, 2, 1), (3, 1, 1))
 """Workers, requests at once in each, threads of each engine."""

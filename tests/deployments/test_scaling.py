@@ -9,7 +9,7 @@ from deployments import EDITIONS, MODELS, model_class
 from deployments.load import ProcessLoad, WorkLoad
 from deployments.policy import HIGH, Load, load_of, wanted
 from deployments.scaling import ACCEPTED_WAIT_S, FEWEST, LOOK_BACK_S, MOST, autoscaling, is_rare, measured, scaling_of
-from loadtests.steadiness import LEVELS, changes, noisy, ours, rays, sawtooth
+from loadtests.scaling.steadiness import LEVELS, changes, noisy, ours, rays, sawtooth
 from modiste.settings import settings
 
 

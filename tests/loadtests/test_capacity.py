@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deployments.scaling import measured
-from loadtests.capacity import (
+from loadtests.scaling.capacity import (
     GPU_MEMORY_MB,
     gpu_from_factor,
     gpu_from_rows,
@@ -17,15 +17,15 @@ from loadtests.capacity import (
     rates_of,
     recorded_flows,
 )
-from loadtests.growth import amiss
-from loadtests.recording import Recorded, _after
+from loadtests.scaling.growth import amiss
+from loadtests.scaling.recording import Recorded, _after
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer simulated requests than for figures that somebody relies on."""
-    monkeypatch.setattr("loadtests.capacity.REQUESTS", 200)
-    monkeypatch.setattr("loadtests.capacity.LEAST_S", 10.0)
+    monkeypatch.setattr("loadtests.scaling.capacity.REQUESTS", 200)
+    monkeypatch.setattr("loadtests.scaling.capacity.LEAST_S", 10.0)
 
 
 def test_shares_become_rates() -> None:

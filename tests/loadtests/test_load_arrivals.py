@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from loadtests.arrivals import Burst, Point, bursts, evenly, poisson
+from loadtests.load.arrivals import Burst, Point, bursts, evenly, poisson
 
 
 def test_as_many_come_as_the_rate_says_and_independently():

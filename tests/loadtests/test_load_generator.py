@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.plan import Arrival, Call, Plan, Row, read_rows, write_plan
-from loadtests.tenancy import make_tenants
+from loadtests.load.plan import Arrival, Call, Plan, Row, read_rows, write_plan
+from loadtests.load.tenancy import make_tenants
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ def sent(address: str, folder: Path, bodies: list[dict[str, object]], times: lis
     arrivals = tuple(Arrival(at=at, call=i % len(bodies)) for i, at in enumerate(times))
     written = Plan(address=address, calls=calls, arrivals=arrivals, **{"timeout_s": 10.0} | plan)
     path = write_plan(written, [json.dumps({"name": str(i)} | body).encode() for i, body in enumerate(bodies)], folder)
-    subprocess.run([sys.executable, "-m", "loadtests.generator", str(path), str(folder / "rows")], check=True)
+    subprocess.run([sys.executable, "-m", "loadtests.load.generator", str(path), str(folder / "rows")], check=True)
     return read_rows(folder / "rows")
 
 

@@ -7,7 +7,7 @@ import httpx
 import psutil
 import pytest
 
-from loadtests.hosting import Running, hosted
+from loadtests.load.hosting import Running, hosted
 
 SERVER = """
 import subprocess, sys
@@ -64,5 +64,5 @@ def test_a_server_that_ends_instead_is_told():
 def test_a_killed_generator_is_no_result():
     with pytest.raises(subprocess.CalledProcessError):
         subprocess.run(
-            [sys.executable, "-m", "loadtests.generator", "/nonexistent", "-"], check=True, capture_output=True
+            [sys.executable, "-m", "loadtests.load.generator", "/nonexistent", "-"], check=True, capture_output=True
         )

@@ -1,9 +1,9 @@
 import pytest
 
-from loadtests.outcome import judged, over_time, summary
-from loadtests.plan import Row
-from loadtests.plots import knee_plot, run_plots
-from loadtests.profile import Gates, Limits
+from loadtests.load.outcome import judged, over_time, summary
+from loadtests.load.plan import Row
+from loadtests.load.plots import knee_plot, run_plots
+from loadtests.load.profile import Gates, Limits
 
 GATES = Gates(failed=0.0, shed=0.2, flows={"anonymize": Limits(p95_s=1.0)})
 

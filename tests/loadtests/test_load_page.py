@@ -1,4 +1,4 @@
-from loadtests.load_page import ROOT, page
+from loadtests.load.page import ROOT, page
 
 
 def test_page_is_that_of_the_results():

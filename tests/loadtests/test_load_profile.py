@@ -6,9 +6,9 @@ from pydantic import ValidationError
 from graphs import GRAPHS
 from graphs.signature import signature
 from loadtests.cases import SAMPLES
-from loadtests.load import streams
-from loadtests.profile import PROFILES, Profile, load_profile, names
-from loadtests.scenarios import SCENARIOS, message, requests, shares
+from loadtests.load.__main__ import streams
+from loadtests.load.profile import PROFILES, Profile, load_profile, names
+from loadtests.load.scenarios import SCENARIOS, message, requests, shares
 
 
 def test_the_profiles_of_the_issue_are_there():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtests.simulation import Call, Flow, Outcome, Site, replicas_for, simulate
+from loadtests.scaling.simulation import Call, Flow, Outcome, Site, replicas_for, simulate
 
 ONE = {"flow": Flow(calls=(Call(model="model", seconds=1.0),))}
 SHORT = {"flow": Flow(calls=(Call(model="model", seconds=0.05),))}

@@ -88,7 +88,10 @@ def measure() -> dict[str, dict[str, float]]:
                     "max_replicas": 1,
                     "look_back_period_s": 3.0,
                     "metrics_interval_s": 1.0,
-                    "policy": {"policy_function": "loadtests.seen:Notes", "policy_kwargs": {"path": str(notes)}},
+                    "policy": {
+                        "policy_function": "loadtests.scaling.seen:Notes",
+                        "policy_kwargs": {"path": str(notes)},
+                    },
                 },
             )
             caller = serve.deployment(Caller).options(ray_actor_options=actor)

@@ -1,7 +1,7 @@
 """Requests through flows, replicas and cores, event by event: what a deployment of any size would do under a load.
 
-Calls wait for those before them, as was recorded (loadtests/recording.py); each model's replicas take one call after
-the other, or several together where engines run batches; whatever computes takes turns on the machine's processors.
+Calls wait for those before them, as was recorded (recording.py); each model's replicas take one call after the other,
+or several together where engines run batches; whatever computes takes turns on the machine's processors.
 Arrivals are independent of each other and of the answers (Poisson, open loop).
 """
 

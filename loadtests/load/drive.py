@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtests.arrivals import Times
-from loadtests.plan import Arrival, Call, Plan, Row, read_rows, write_plan
-from loadtests.scenarios import message, requests, shares
+from loadtests.load.arrivals import Times
+from loadtests.load.plan import Arrival, Call, Plan, Row, read_rows, write_plan
+from loadtests.load.scenarios import message, requests, shares
 
 
 class Stream:
@@ -67,7 +67,7 @@ def drive(
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path, rows = write_plan(plan, bodies, Path(folder)), Path(folder) / "rows.jsonl"
-        subprocess.run([sys.executable, "-m", "loadtests.generator", str(path), str(rows)], check=True)
+        subprocess.run([sys.executable, "-m", "loadtests.load.generator", str(path), str(rows)], check=True)
         return read_rows(rows)
 
 

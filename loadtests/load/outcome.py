@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from loadtests.drive import percentile
-from loadtests.plan import Row
-from loadtests.profile import Gates
+from loadtests.load.drive import percentile
+from loadtests.load.plan import Row
+from loadtests.load.profile import Gates
 
 SHARES = (50, 95, 99)
 BINS = 30

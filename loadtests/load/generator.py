@@ -1,4 +1,4 @@
-"""`python -m loadtests.generator plan.json rows.jsonl`: sends every request of a plan at its moment, whatever the
+"""`python -m loadtests.load.generator plan.json rows.jsonl`: sends every request of a plan at its moment, whatever the
 answers do.
 
 Locust's users wait for an answer before they go on, so that a slow server is asked less (coordinated omission). Here
@@ -20,7 +20,7 @@ from locust import FastHttpUser, task
 from locust.contrib.fasthttp import FastResponse
 from locust.env import Environment
 
-from loadtests.plan import Arrival, Call, Plan, Row
+from loadtests.load.plan import Arrival, Call, Plan, Row
 
 POLL_JOBS_S = 1.0
 SOCKETS = 10_000

@@ -1,4 +1,4 @@
-"""`python -m loadtests.load_page`: docs/load.md from the last results of load tests, peers and overhead."""
+"""`python -m loadtests.load.page`: docs/load.md from the last results of load tests, peers and overhead."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from deployments.scaling import measured
+from loadtests.load.profile import load_profile, names
 from loadtests.peers.compare import STEP
-from loadtests.profile import load_profile, names
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "loadtests" / "results" / "load"
 NEVER = (
     "On a cluster of several machines, and on GPUs: there are none here.",

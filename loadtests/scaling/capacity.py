@@ -14,7 +14,7 @@ from typing import Any
 from api.admission import AT_ONCE
 from deployments import model_class
 from deployments.scaling import measured
-from loadtests.simulation import Call, Flow, Outcome, Site, replicas_for, simulate
+from loadtests.scaling.simulation import Call, Flow, Outcome, Site, replicas_for, simulate
 from modiste.settings import settings
 
 FULL = 0.6

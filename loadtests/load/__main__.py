@@ -19,20 +19,20 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.server import running_server
-from loadtests.arrivals import bursts, poisson
 from loadtests.cases import SAMPLES
-from loadtests.drive import Stream, drive
-from loadtests.hosting import ask
+from loadtests.load.arrivals import bursts, poisson
+from loadtests.load.drive import Stream, drive
+from loadtests.load.hosting import ask
+from loadtests.load.outcome import judged, over_time, summary
+from loadtests.load.plan import Row
+from loadtests.load.plots import knee_plot, run_plots
+from loadtests.load.profile import Profile, load_profile, names
+from loadtests.load.scenarios import requests, shares
+from loadtests.load.tenancy import given_keys, make_tenants
 from loadtests.machine import machine
-from loadtests.outcome import judged, over_time, summary
-from loadtests.plan import Row
-from loadtests.plots import knee_plot, run_plots
-from loadtests.profile import Profile, load_profile, names
-from loadtests.scenarios import requests, shares
-from loadtests.tenancy import given_keys, make_tenants
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = Path(__file__).resolve().parent / "results" / "load"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "loadtests" / "results" / "load"
 REPORTS = ROOT / "out" / "load"
 console = Console(stderr=True)
 TRIES = 2

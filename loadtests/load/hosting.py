@@ -12,7 +12,7 @@ import httpx
 import psutil
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from loadtests.scenarios import message, requests
+from loadtests.load.scenarios import message, requests
 
 START_TIMEOUT_S, STOP_TIMEOUT_S, FAMILY_TIMEOUT_S = 300.0, 60.0, 4.0
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from demo.server import running_server
 from deployments.scaling import measured
-from loadtests.arrivals import poisson
-from loadtests.capacity import cpu_seconds_of, recorded_flows, site
 from loadtests.cases import cases
 from loadtests.elsewhere import Elsewhere
+from loadtests.load.arrivals import poisson
+from loadtests.load.plan import Arrival, Call, Plan, Row, read_rows, write_plan
+from loadtests.load.scenarios import message
 from loadtests.overhead import sample_catalogue
-from loadtests.plan import Arrival, Call, Plan, Row, read_rows, write_plan
-from loadtests.scenarios import message
-from loadtests.simulation import Outcome, simulate
+from loadtests.scaling.capacity import cpu_seconds_of, recorded_flows, site
+from loadtests.scaling.simulation import Outcome, simulate
 
 Found = dict[str, Any]
 LOADS = (0.25, 0.5, 0.75, 1.2)
@@ -39,7 +39,7 @@ def send(address: str, flow: str, times: Sequence[float], timeout_s: float = 60.
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(address=address, calls=(call,), arrivals=arrivals, timeout_s=timeout_s)
         path, rows = write_plan(plan, [sent.body], Path(folder)), Path(folder) / "rows.jsonl"
-        subprocess.run([sys.executable, "-m", "loadtests.generator", str(path), str(rows)], check=True)
+        subprocess.run([sys.executable, "-m", "loadtests.load.generator", str(path), str(rows)], check=True)
         return read_rows(rows)
 
 

@@ -1,4 +1,4 @@
-"""What serving costs on this machine: `python -m loadtests service` writes deployments/service.json.
+"""What serving costs on this machine: `python -m loadtests.scaling service` writes deployments/service.json.
 
 Every model of the edition with the inputs that the flows really send it, alone; every flow as the calls it makes; and
 what a replica takes: memory, and the time from the first call to the first answer where none runs. Scaling settings
@@ -30,11 +30,11 @@ from graphs.signature import signature
 from loadtests.cases import SAMPLES, Case, cases
 from loadtests.elsewhere import Elsewhere
 from loadtests.overhead import decoded, sample_catalogue
-from loadtests.recording import Structure, calls_of, structure_of
+from loadtests.scaling.recording import Structure, calls_of, structure_of
 from modiste.image import RGBImage, encode
 from modiste.settings import settings
 
-TABLE = Path(__file__).resolve().parent.parent / "deployments" / "service.json"
+TABLE = Path(__file__).resolve().parents[2] / "deployments" / "service.json"
 CALLS = 200
 """Of a video, at most: what comes after is more of the same."""
 
@@ -80,7 +80,7 @@ def clocked(run: Callable[[], object], *, seconds: float, least: int = 3, most: 
 def measure(machine: Row, seconds: float) -> Row:
     """Everything. machine: what it is; cores that others kept busy are added. seconds: spent on each call of each flow
     at least"""
-    from loadtests import cold_start
+    from loadtests.scaling import cold_start
 
     cv2.setNumThreads(settings().threads or 1)  # as in a replica
     elsewhere = Elsewhere(os.getpid())

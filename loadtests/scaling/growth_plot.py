@@ -1,4 +1,4 @@
-"""A measured growth (loadtests/growth.py) as a picture: replicas, requests in flight, p95, over time."""
+"""A measured growth (loadtests/scaling/growth.py) as a picture: replicas, requests in flight, p95, over time."""
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate

@@ -16,10 +16,10 @@ import psutil
 from demo.server import running_server
 from deployments import model_for
 from graphs import graph_class
-from loadtests.arrivals import poisson
+from loadtests.load.arrivals import poisson
+from loadtests.load.plan import Row
 from loadtests.overhead import sample_catalogue
-from loadtests.plan import Row
-from loadtests.predicted import send
+from loadtests.scaling.predicted import send
 
 Found = dict[str, Any]
 HTTP = "http"

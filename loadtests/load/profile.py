@@ -1,4 +1,4 @@
-"""What a load test does and what it must show: TOML files in loadtests/profiles/, read strictly."""
+"""What a load test does and what it must show: TOML files in loadtests/load/profiles/, read strictly."""
 
 import tomllib
 from itertools import pairwise
@@ -8,8 +8,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from graphs import GRAPHS
-from loadtests.arrivals import Burst, Point
-from loadtests.scenarios import shares
+from loadtests.load.arrivals import Burst, Point
+from loadtests.load.scenarios import shares
 
 PROFILES = Path(__file__).resolve().parent / "profiles"
 
@@ -21,7 +21,7 @@ class _Strict(BaseModel):
 class Traffic(_Strict):
     """One tenant's requests. Rates are for the reference machine of two cores; the command can scale them."""
 
-    scenario: str = Field(description="of loadtests/scenarios.py, or a flow")
+    scenario: str = Field(description="of loadtests/load/scenarios.py, or a flow")
     tenant: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     rate: float = Field(gt=0, description="mean requests per second where the shape's factor is 1")
     burst: Burst | None = Field(default=None, description="none: independent arrivals (Poisson)")

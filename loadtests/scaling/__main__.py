@@ -1,4 +1,4 @@
-"""`python -m loadtests service | seen | growth | predicted | capacity | scaling`: how deployments scale."""
+"""`python -m loadtests.scaling service | seen | growth | predicted | capacity | page`: how deployments scale."""
 
 import json
 from datetime import UTC, datetime
@@ -13,9 +13,9 @@ from rich.table import Table
 from deployments import model_class
 from deployments.scaling import ACCEPTED_WAIT_S, LOOK_BACK_S, RARE, measured, scaling_of
 
-app = typer.Typer()
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console(stderr=True)
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SEEN = ROOT / "loadtests" / "results" / "scaling-seen.json"
 PREDICTED = ROOT / "loadtests" / "results" / "scaling-predicted.json"
 QUIET = 0.15
@@ -29,8 +29,8 @@ GROWTH = "scaling-{flow}"
 @app.command()
 def service(seconds: Annotated[float, typer.Option(help="spent on each call of each flow, at least")] = 0.3) -> None:
     """deployments/service.json: what every model and flow takes on this machine; about seven minutes."""
-    from loadtests import service as of
     from loadtests.machine import machine
+    from loadtests.scaling import service as of
 
     of.write(of.measure(machine(), seconds))
     page()
@@ -39,7 +39,7 @@ def service(seconds: Annotated[float, typer.Option(help="spent on each call of e
 @app.command()
 def seen() -> None:
     """What Serve tells a policy under three loads; a minute."""
-    from loadtests import seen as of
+    from loadtests.scaling import seen as of
 
     _write(SEEN, of.measure())
     page()
@@ -54,8 +54,8 @@ def growth(
 ) -> None:
     """One flow's load on a server of its own: docs/scaling-<flow>.svg and .json; exit 1 where others grow, or nothing
     shrinks."""
-    from loadtests import growth as of
-    from loadtests.growth_plot import draw
+    from loadtests.scaling import growth as of
+    from loadtests.scaling.growth_plot import draw
 
     steps = [(0.05 * seconds, 0.0), (0.37 * seconds, rate), (0.2 * seconds, rate / 5), (0.38 * seconds, 0.0)]
     found = of.measure(flow, steps, downscale) | {"date": datetime.now(UTC).date().isoformat()}
@@ -77,7 +77,7 @@ def predicted(
     seconds: Annotated[float, typer.Option(help="of load at each rate")] = 20.0,
 ) -> None:
     """The simulation against servers with 1 and 2 replicas at several rates; three minutes for each flow."""
-    from loadtests import predicted as of
+    from loadtests.scaling import predicted as of
 
     known = json.loads(PREDICTED.read_text()) if PREDICTED.exists() else []
     for name in flow or ["sketch_search", "virtual_model"]:
@@ -99,7 +99,7 @@ def capacity(
     cores: Annotated[int, typer.Option(min=1, help="CPU cores of the machine for each GPU")] = 16,
 ) -> None:
     """How many machines or GPUs a load needs, by simulation. Exit 1 where no number that was tried is enough."""
-    from loadtests import capacity as of
+    from loadtests.scaling import capacity as of
 
     try:
         rates = of.rates_of(mix, rate)
@@ -122,7 +122,7 @@ def capacity(
 
 
 def _gpu(name: str, times: Path | None, speed_up: float | None, cores: int) -> Any:
-    from loadtests import capacity as of
+    from loadtests.scaling import capacity as of
 
     if name not in of.GPU_MEMORY_MB:
         raise ValueError(f"expected one of {', '.join(of.GPU_MEMORY_MB)}, got {name!r}")
@@ -138,13 +138,13 @@ def _gpu(name: str, times: Path | None, speed_up: float | None, cores: int) -> A
     return of.gpu_from_factor(name, of.GPU_MEMORY_MB[name], cores, speed_up)
 
 
-@app.command(name="scaling")
+@app.command()
 def page() -> None:
     """docs/scaling.md from what was measured."""
-    from loadtests import steadiness
-    from loadtests.capacity import machines_needed, rates_of
     from loadtests.page import newest
-    from loadtests.predicted import unloaded
+    from loadtests.scaling import steadiness
+    from loadtests.scaling.capacity import machines_needed, rates_of
+    from loadtests.scaling.predicted import unloaded
 
     bench = newest("*-cpu.json")
     shown = sorted((ROOT / "docs").glob(GROWTH.format(flow="*") + ".json"))
@@ -177,3 +177,7 @@ def _read(path: Path) -> Any:
 
 def _write(path: Path, found: Any) -> None:
     path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""Load tests: open-loop arrivals by profile, judged by gates."""

@@ -1,0 +1,1 @@
+"""How deployments scale: what models take, growth under load, predictions and a simulation of larger machines."""
