@@ -70,7 +70,7 @@ def peer(name: str, port: int, *, workers: int, at_once: int, threads: int) -> H
 
 
 def hosts() -> list[Host]:
-    """Each in the configuration that was best for it on two cores (loadtests/peers/README.md)."""
+    """Peers with a worker for each of two cores; `loadtests.peers.configure` tries others."""
     return [
         Host(name="modiste", python=sys.executable, command=("-m", "api", "serve"), port=PORT),
         peer("litserve", PORT + 1, workers=2, at_once=1, threads=1),
