@@ -8,6 +8,7 @@ import time
 import httpx
 import typer
 
+from api.tenants import load_tenants
 from deployments import model_class, model_for
 from deployments.environment import prepare
 from graphs import GRAPHS, graph_class
@@ -32,6 +33,10 @@ def serve() -> None:
     prepare()
     from api.app import Server, address
 
+    try:
+        load_tenants(settings().tenants)  # or every part of the server would fail by itself, again and again
+    except (OSError, ValueError) as error:
+        sys.exit(f"invalid_tenants: expected a file of tenants in MODISTE_TENANTS, got {error}")
     try:
         used = weights_in_use()
         require_commercial(used)

@@ -1,7 +1,7 @@
 """Who is let in: a bounded number of requests at once, and none that could not be done in time.
 
-Each flow has a place of its own (a bulkhead), so that a slow one cannot take the server from the others. What is
-refused is refused at once, before its body is read, with the time after which to come again.
+Each flow has places of its own (a bulkhead), so that a slow one cannot take the server from the others. What is
+refused is refused at once, before its body is read, with the time after which to come again (`api/door.py`).
 """
 
 import math
@@ -53,7 +53,7 @@ class Pace:
 
 
 class Admission:
-    """Of one ingress replica; used from its event loop alone.
+    """Of one process that requests come in by; used from its event loop alone.
 
     limits: requests at once by flow; deadline_s: within which each is to be done
     """

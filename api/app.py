@@ -23,6 +23,7 @@ from ray.serve.schema import LoggingConfig
 
 import deployments.app
 import graphs.replica
+from api.door import Door, without_proxy
 from api.files import FileStore
 from api.gauges import measure
 from api.jobs import Job, JobStore
@@ -45,7 +46,7 @@ INGRESS = Resources(cpus=1.0, min_replicas=1, max_replicas=4)
 KEEPER = Resources(cpus=1.0, min_replicas=1, max_replicas=1)
 """One keeps all jobs; two for a moment, during an upgrade, do no harm."""
 INGRESS_TAKES = {"max_ongoing_requests": 1024, "max_queued_requests": -1}
-"""So many that requests are refused by admission, which says why and until when, and not by Serve."""
+"""So many that requests are refused at the door (api/door.py), which says why and until when, and not by Serve."""
 SWEEP_EVERY_S = 600.0
 OBJECT_STORE_BYTES = 512_000_000
 """Pictures in flight between processes; a 40 megapixel picture takes 120 MB."""
@@ -173,7 +174,10 @@ class JobsReplica:
 def ingress() -> FastAPI:
     """Runs in the replicas that answer HTTP."""
     start(HTTP)
-    return http_app(serve_flows(), ServeJobs(handle_of(JOBS)), httpx.AsyncClient(base_url=address()))
+    app = http_app(serve_flows(), ServeJobs(handle_of(JOBS)), httpx.AsyncClient(base_url=address()))
+    if without_proxy():
+        app.add_middleware(Door)
+    return app
 
 
 class Ingress:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Protocol, cast
 import httpx
 from fastapi import Depends, Request
 
-from api.admission import Admission
 from api.files import FileStore
 from api.jobs import Job
 from api.tenants import Tenant, Tenants
@@ -42,7 +41,6 @@ class Services:
     jobs: Jobs
     files: FileStore
     tenants: Tenants
-    admission: Admission
     user: httpx.AsyncClient
 
 

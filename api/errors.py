@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 
 from api.observed import HEADER
@@ -128,6 +129,18 @@ def respond(document: Problem, headers: dict[str, str] | None = None) -> JSONRes
     return JSONResponse(content, document.status, media_type="application/problem+json", headers=headers)
 
 
+def refuse(state: State, error: Exception) -> JSONResponse:
+    """The answer to a request that ends with this exception. state: the request's; is left the problem's code"""
+    document = describe(error)
+    state.code = document.code
+    headers: dict[str, str] = {}
+    if document.status in (429, 503):
+        headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_S))
+    if document.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return respond(document, headers)
+
+
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -135,14 +148,7 @@ def install(app: FastAPI) -> None:
     """Answer every exception with a problem document."""
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
-        document = describe(error)
-        request.state.code = document.code
-        headers: dict[str, str] = {}
-        if document.status in (429, 503):
-            headers["Retry-After"] = str(getattr(error, "retry_after", RETRY_AFTER_S))
-        if document.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        return respond(document, headers)
+        return refuse(request.state, error)
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):

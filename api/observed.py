@@ -69,14 +69,21 @@ class Observed:
                 _tell(scope, status, perf_counter() - started)
 
 
+def flow_of(scope: Scope) -> str:
+    """The flow that is asked for; "unknown" where it is none of ours, "" where it is something else."""
+    if not scope["path"].startswith(FLOWS):
+        return ""
+    flow: str = scope["path"].removeprefix(FLOWS)
+    return flow if flow in GRAPHS else UNKNOWN
+
+
 def _tell(scope: Scope, status: int, seconds: float) -> None:
-    route = getattr(scope.get("route"), "path", UNKNOWN)  # with the names of its parameters, not their values
     tenant = scope["state"].get("tenant", UNKNOWN)
     code = scope["state"].get("code", "internal" if status >= 500 else "")
-    flow = ""
-    if scope["path"].startswith(FLOWS):
-        flow = scope["path"].removeprefix(FLOWS)
-        flow = flow if flow in GRAPHS else UNKNOWN
+    flow = flow_of(scope)
+    # With the names of its parameters, not their values; the door refuses before there is one.
+    route = f"{FLOWS}{flow}" if flow in GRAPHS else getattr(scope.get("route"), "path", UNKNOWN)
+    if flow:
         record(REQUESTS, flow=flow, tenant=tenant, status=str(status))
         record(REQUEST_SECONDS, seconds, tenant=tenant)
         if code:

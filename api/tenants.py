@@ -18,12 +18,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.errors import Unauthorized
+from modiste.telemetry import log
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
 class Tenant(BaseModel):
-    """tier: batch work gives way to interactive work; concurrency: requests at once to one ingress replica"""
+    """tier: batch work gives way to interactive work; concurrency: requests at once through one proxy"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(pattern=NAME)
@@ -83,3 +84,27 @@ def load_tenants(path: Path | None) -> Tenants:
                 raise ValueError(f"expected each key once, got one of {entry.name} twice")
             by_key[digest] = Tenant(name=entry.name, tier=entry.tier, concurrency=entry.concurrency)
     return Tenants(by_key, probe_key)
+
+
+class CurrentTenants:
+    """The tenants as their file has them now, for processes that outlive its changes.
+
+    raises: OSError, ValueError where the file is not as it should be at the start; later, what it last said holds
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._read = path.stat().st_mtime_ns if path else 0
+        self._tenants = load_tenants(path)
+
+    def __call__(self) -> Tenants:
+        if self._path is None:
+            return self._tenants
+        try:
+            changed = self._path.stat().st_mtime_ns
+            if changed != self._read:
+                self._read = changed
+                self._tenants = load_tenants(self._path)
+        except (OSError, ValueError) as error:
+            log.error("tenants_not_read", reason=type(error).__name__)
+        return self._tenants

@@ -14,7 +14,7 @@ def prepare() -> None:
         RAY_USAGE_STATS_ENABLED="0",
         RAY_DISABLE_WORKER_LOG_PREFIX="1",  # the lines that processes log are JSON
         RAY_DEDUP_LOGS="0",  # each is an event of its own, however alike
-        RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH="modiste.logs.of_proxy",
+        RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH="api.door.of_proxy",
         RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH="modiste.logs.of_controller",
         RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # what a replica without a GPU sees is not Ray's to change
         CUDA_DEVICE_ORDER="PCI_BUS_ID",  # the index that Ray gives a replica means the same GPU to CUDA and the driver

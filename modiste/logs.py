@@ -89,12 +89,6 @@ def share_stderr() -> None:
     settings.cache_clear()
 
 
-def of_proxy() -> list[Any]:
-    """For Serve's proxies, which call what RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names; no middleware."""
-    configure("proxy", "")
-    return []
-
-
 def of_controller() -> None:
     """For Serve's controller, which calls what RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH names."""
     configure("controller", "")

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     deadline_s: float = Field(default=60.0, gt=0, description="how long an answer is waited for; then work on it ends")
     concurrency: dict[str, int] = Field(
         default_factory=dict,
-        description='requests that one ingress replica takes on at once, by flow, as JSON {"try_on": 20}',
+        description='requests that are let in at once through one proxy, by flow, as JSON {"try_on": 20}',
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least that serving processes log; info: a line for every call"

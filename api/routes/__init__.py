@@ -7,7 +7,6 @@ import httpx
 from fastapi import FastAPI
 
 from api import errors
-from api.admission import Admission
 from api.deps import Flows, Jobs, Services
 from api.files import FileStore
 from api.observed import Observed
@@ -26,7 +25,6 @@ def http_app(called: Flows, kept: Jobs, user: httpx.AsyncClient) -> FastAPI:
         jobs=kept,
         files=FileStore(settings().state / "files"),
         tenants=load_tenants(settings().tenants),
-        admission=Admission(settings().concurrency, settings().deadline_s),
         user=user,
     )
 

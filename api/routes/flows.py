@@ -87,19 +87,18 @@ def _endpoint(of: Signature) -> Callable[..., Awaitable[Response]]:
     async def endpoint(
         request: Request, services: Deps, tenant: Caller, image_format: FormatQuery = "jpeg"
     ) -> Response:
-        with services.admission.admit(of.flow, tenant):
-            other = None if twin is None else signature(twin)
-            names = dict.fromkeys(slot.name for f in (of, other) if f for slot in f.uploads)
-            form = await read_form(request, files=tuple(names), videos=of.takes_video or other is not None)
-            try:
-                if of.takes_video:
-                    return await _accept(of, form, services, tenant, image_format)
-                if other is not None and await _holds_video(form):
-                    return await _accept(other, form, services, tenant, image_format)
-                with within(_context(of, tenant)):
-                    return await _run(of, form, services, image_format, request.headers.get("accept", "*/*"))
-            finally:
-                await form.close()
+        other = None if twin is None else signature(twin)
+        names = dict.fromkeys(slot.name for f in (of, other) if f for slot in f.uploads)
+        form = await read_form(request, files=tuple(names), videos=of.takes_video or other is not None)
+        try:
+            if of.takes_video:
+                return await _accept(of, form, services, tenant, image_format)
+            if other is not None and await _holds_video(form):
+                return await _accept(other, form, services, tenant, image_format)
+            with within(_context(of, tenant)):
+                return await _run(of, form, services, image_format, request.headers.get("accept", "*/*"))
+        finally:
+            await form.close()
 
     return endpoint
 

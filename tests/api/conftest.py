@@ -10,6 +10,7 @@ import httpx
 import pytest
 import tiny
 
+from api.door import Door
 from api.files import FileStore
 from api.jobs import JobStore
 from api.routes import http_app
@@ -67,7 +68,7 @@ def serving(small_flows: None) -> Serving:
         user = httpx.AsyncClient(base_url="http://test")
         app = http_app(flows, worker, user)
         user._transport = httpx.ASGITransport(app)
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(Door(app), raise_app_exceptions=False)
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://test") as c,

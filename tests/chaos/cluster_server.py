@@ -28,6 +28,7 @@ def main() -> None:
 
     import ray
     from ray import serve
+    from ray._common.utils import get_default_ray_temp_dir
     from ray.cluster_utils import Cluster
     from ray.serve.config import HTTPOptions
     from ray.serve.schema import LoggingConfig
@@ -46,6 +47,7 @@ def main() -> None:
 
     vars(api.app)["options"] = on_the_head
 
+    Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)  # the cluster's address is noted there
     shape = {"num_cpus": CPUS, "num_gpus": 0, "object_store_memory": STORE_BYTES}
     inline = api.app.INLINE_BYTES
     system = {"max_direct_call_object_size": inline, "task_rpc_inlined_bytes_limit": 4 * inline}

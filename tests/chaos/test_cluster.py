@@ -24,8 +24,9 @@ REPLICAS = dict.fromkeys((*SKETCH_MODELS, "sketch_search", "virtual_model", "htt
 """How many there are of each: requests to `virtual_model` meet models that have one alone."""
 DEADLINE_S = 60.0
 ARRIVING_S = 8.0
-PLACES, FACE_PLACES = 10, 8
-"""Of `virtual_faces` and of `virtual_model` in each of the two ingress replicas."""
+PLACES, FACE_PLACES = 20, 16
+"""Of `virtual_faces` and of `virtual_model`."""
+BURSTS = 3
 AGAIN = 20
 """Times that a client tries while there is no ingress."""
 MIX = (SKETCH, SKETCH, FACE)
@@ -195,18 +196,22 @@ async def test_work_for_clients_that_left_is_dropped(server: Server, record: Rec
 
 
 async def test_two_hundred_at_once_where_twenty_may(server: Server, record: Record) -> None:
-    """What the proxy alone needs to answer as many tells how much of it is the server's."""
-    proxy = await at_once(server.port, look("/-/healthz"), 200)
-    answers = await at_once(server.port, ONE, 200)
+    """Three times. What the proxy alone needs to answer as many tells how much of it is the server's."""
+    answers: list[Sent] = []
+    proxy: list[float] = []
+    for _ in range(BURSTS):
+        proxy.append(max(sent.seconds for sent in await at_once(server.port, look("/-/healthz"), 200)))
+        answers += await at_once(server.port, ONE, 200)
     shed = [sent.seconds for sent in answers if not sent.ok]
     record(
-        "overload", **figures(answers), shed=len(shed), proxy_max_s=quantile([sent.seconds for sent in proxy], 1.0),
+        "overload", **figures(answers), shed=len(shed), bursts=BURSTS, proxy_max_s=quantile(proxy, 0.5),
         shed_p50_s=quantile(shed, 0.5), shed_p99_s=quantile(shed, 0.99), shed_max_s=quantile(shed, 1.0),
     )  # fmt: skip
     refused = [sent for sent in answers if not sent.ok]
     assert {(sent.status, sent.code) for sent in refused} == {(503, "overloaded")}
     assert all(sent.retry_after for sent in refused)
-    assert len(answers) - len(refused) <= 2 * PLACES + len(answers) // 20
+    assert len(answers) - len(refused) <= BURSTS * (PLACES + 10)
+    assert (quantile(shed, 0.99) or 1.0) < 0.1 + (quantile(proxy, 0.5) or 0.0)
     assert (await send(server.port, ONE)).ok
 
 
