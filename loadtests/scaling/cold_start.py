@@ -125,5 +125,6 @@ def _memory_mb(model: str) -> int:
     """Proportional set size of the model's replica, in 2**20 bytes."""
     for process in psutil.Process().children(recursive=True):
         if f":{model}" in " ".join(process.cmdline()):
-            return round(process.memory_full_info().pss / MB)
+            weight: int = round(process.memory_full_info().pss / MB)
+            return weight
     raise RuntimeError(f"expected a process of a replica of {model}, got none")
