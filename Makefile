@@ -18,28 +18,23 @@ SCALE ?= 1
 # Tests of one file stay together, in one process: they share what took long to open.
 SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-fast check chaos bench bench-engines bench-gpu load load-peers load-overhead load-page measure-service bench-scaling capacity weights engines graphs models render lock tools clean
+.PHONY: help built demo serve test test-fast check chaos bench bench-engines bench-gpu load load-peers load-overhead load-page measure-service bench-scaling capacity weights engines graphs models render lock tools clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/serve ## all five flows over HTTP on samples/; writes out/demo/index.html
-	$(BIN)/python -m weights fetch
-	$(BIN)/python -m compile build
+demo: $(VENV)/serve built ## all five flows over HTTP on samples/; writes out/demo/index.html
 	$(BIN)/python -m demo
 
-serve: $(VENV)/serve ## the server on 127.0.0.1:8000, until Ctrl-C
-	$(BIN)/python -m weights fetch
-	$(BIN)/python -m compile build
+serve: $(VENV)/serve built ## the server on 127.0.0.1:8000, until Ctrl-C
 	$(BIN)/python -m api serve
 
-test: $(VENV)/dev $(TORCH)/ready ## everything: units, all flows on the default weights, a Ray cluster, HTTP end to end, networks
-	$(BIN)/python -m weights fetch
-	$(BIN)/python -m compile build
+test: $(VENV)/dev ## everything: units, all flows on the default weights, a Ray cluster, HTTP end to end, networks
 	-$(MAKE) --no-print-directory tools
+	$(MAKE) --no-print-directory --jobs 2 built $(TORCH)/ready
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not torch and not cluster"
 	$(BIN)/python -m pytest -m "cluster and not torch and not long"
-	$(TORCH)/bin/python -m pytest -m torch
+	$(TORCH)/bin/python -m pytest -m "torch and not long"
 
 test-fast: $(VENV)/dev ## the part without weights or cluster, five minutes on two cores
 	$(BIN)/python -m pytest -m "not weights and not cluster and not shared and not torch"
@@ -50,9 +45,7 @@ check: $(VENV)/dev ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy modiste weights compile deployments graphs api demo loadtests k8s
 	$(BIN)/lint-imports
 
-chaos: $(VENV)/dev ## ends parts of servers under load; SOAK_MINUTES=30 for a long one; writes docs/reliability.md
-	$(BIN)/python -m weights fetch
-	$(BIN)/python -m compile build
+chaos: $(VENV)/dev built ## ends parts of servers under load; SOAK_MINUTES=30 for a long one; writes docs/reliability.md
 	CHAOS_RESULTS=loadtests/results/chaos $(BIN)/python -m pytest tests/chaos || failed=1; \
 	  $(BIN)/python -m loadtests.reliability; exit $${failed:-0}
 
@@ -71,9 +64,7 @@ bench-engines: $(VENV)/dev $(TORCH)/ready ## every network on this CPU: eager, f
 bench-gpu: ## every network and the flows on this machine's GPU; GPU_PYTHON has torch for CUDA, and TensorRT where it can
 	$(GPU_PYTHON) -m loadtests.gpu --target $(GPU_TARGET)
 
-measure-service: $(VENV)/dev ## deployments/service.json: what every model and flow takes here; seven minutes, wants a quiet machine
-	$(BIN)/python -m weights fetch
-	$(BIN)/python -m compile build
+measure-service: $(VENV)/dev built ## deployments/service.json: what every model and flow takes here; seven minutes, wants a quiet machine
 	$(BIN)/python -m loadtests.scaling service
 
 bench-scaling: $(VENV)/dev ## docs/scaling.md: growth under one flow's load, predictions against measurements; 15 minutes
@@ -86,15 +77,11 @@ P95 ?= 0.8
 capacity: $(VENV)/dev ## machines that RATE requests a second need, by simulation: RATE=8 [MIX=flow=share,...] [P95=0.8]
 	$(BIN)/python -m loadtests.scaling capacity --rate $(RATE) --mix $(MIX) --p95 $(P95)
 
-load: $(VENV)/dev ## a load test: PROFILE=smoke|steady|spike|soak|breakpoint [TARGET=http://...] [SCALE=4] [DURATION=60]
-	$(BIN)/python -m weights fetch
-	$(BIN)/python -m compile build
+load: $(VENV)/dev built ## a load test: PROFILE=smoke|steady|spike|soak|breakpoint [TARGET=http://...] [SCALE=4] [DURATION=60]
 	$(BIN)/python -m loadtests.load $(PROFILE) --scale $(SCALE) \
 	  $(if $(TARGET),--target $(TARGET)) $(if $(DURATION),--duration $(DURATION))
 
-load-peers: $(VENV)/dev .venv-litserve/ready .venv-bentoml/ready ## our server beside LitServe and BentoML, 20 minutes [DURATION=15 of each load]
-	$(BIN)/python -m weights fetch
-	$(BIN)/python -m compile build
+load-peers: $(VENV)/dev .venv-litserve/ready .venv-bentoml/ready built ## our server beside LitServe and BentoML, 20 minutes [DURATION=15 of each load]
 	$(BIN)/python -m loadtests.peers.compare virtual_model $(if $(DURATION),--seconds $(DURATION))
 	$(BIN)/python -m loadtests.peers.compare sketch_search $(if $(DURATION),--seconds $(DURATION))
 	$(BIN)/python -m loadtests.load.page
@@ -136,6 +123,11 @@ tools: .tools/prometheus ## Prometheus from Debian's registry, for the tests of 
 
 clean: ## remove environments and outputs, not the cache of weights and engines
 	rm -rf $(VENV) $(TORCH) .venv-lock out
+
+# What every command that serves needs.
+built: $(VENV)/serve
+	$(BIN)/python -m weights fetch
+	$(BIN)/python -m compile build
 
 # Needs apt, and no rights.
 .tools/prometheus:

@@ -122,7 +122,8 @@ def _head(environment: Environment) -> Manifest:
 
 
 def _workers(environment: Environment, pool: Pool) -> Manifest:
-    mounted = ["cache", "scratch"] if pool.gpu else ["cache", "state", "scratch"]  # flows and HTTP keep files
+    # Flows and HTTP keep files; every worker has a proxy, which is where tenants' limits hold.
+    mounted = ["cache", "scratch", "tenants"] if pool.gpu else ["cache", "state", "scratch", "tenants"]
     made, mounts = pods.volumes(environment, mounted)
     least, most = pool.nodes
     labels = pods.labels("worker", **{pods.POOL_LABEL: pool.name})

@@ -168,6 +168,16 @@ def _without_room(
             yield name
 
 
+def every_proxy_knows_the_tenants(of: Rendered) -> Iterator[str]:
+    """Each worker has one, and users reach all of them: where the file is not, no tenant would have a limit."""
+    for group in of.groups if of.environment.site else ():
+        container = group["template"]["spec"]["containers"][0]
+        told = {each["name"]: each.get("value") for each in container["env"]}.get("MODISTE_TENANTS")
+        mounted = [each["mountPath"] for each in container["volumeMounts"]]
+        if told is None or told.rpartition("/")[0] not in mounted:
+            yield f"{group['groupName']}: expected MODISTE_TENANTS in a mounted folder, got {told} and {mounted}"
+
+
 def mebibytes(quantity: str) -> int:
     """Of a quantity as we write it."""
     if not quantity.endswith("Mi"):
@@ -183,4 +193,5 @@ RULES: tuple[Callable[[Rendered], Iterator[str]], ...] = (
     nodes_are_what_their_pods_hold,
     gpu_shares_fit,
     replicas_are_placeable,
+    every_proxy_knows_the_tenants,
 )

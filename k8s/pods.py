@@ -31,6 +31,8 @@ VOLUMES: Mapping[str, tuple[str, Manifest]] = {
     "cache": (CACHE, {"persistentVolumeClaim": {"claimName": "modiste-weights"}}),
     "state": (STATE, {"persistentVolumeClaim": {"claimName": "modiste-state"}}),
     "scratch": (SCRATCH, {"emptyDir": {"sizeLimit": "20Gi"}}),
+    # The folder and not the file in it, which would stay as it was when the secret changes.
+    "tenants": (TENANTS.rpartition("/")[0], {"secret": {"secretName": "modiste-tenants"}}),
 }
 
 
@@ -100,7 +102,7 @@ def environment_variables(environment: Environment, pool: Pool | None, mounted: 
     secrets: dict[str, tuple[str, str]] = {}
     if environment.site is not None:
         values["OTEL_EXPORTER_OTLP_ENDPOINT"] = environment.site.traces
-        if "state" in mounted:
+        if "tenants" in mounted:
             values["MODISTE_TENANTS"] = TENANTS
         if "cache" in mounted:
             values["MODISTE_ENGINE_STORE"] = environment.site.engine_store
@@ -117,12 +119,13 @@ def environment_variables(environment: Environment, pool: Pool | None, mounted: 
 
 def volumes(environment: Environment, names: Sequence[str]) -> tuple[list[Manifest], list[Manifest]]:
     """Volumes of a pod, and where its container mounts them."""
-    made = [{"name": name, **VOLUMES[name][1]} for name in names]
-    mounts: list[Manifest] = [{"name": name, "mountPath": VOLUMES[name][0]} for name in names]
-    if environment.site is not None and "state" in names:
-        made.append({"name": "tenants", "secret": {"secretName": "modiste-tenants"}})
-        # The folder and not the file in it, which would stay as it was when the secret changes.
-        mounts.append({"name": "tenants", "mountPath": TENANTS.rpartition("/")[0], "readOnly": True})
+    secrets = {name for name in names if "secret" in VOLUMES[name][1]}
+    there = [name for name in names if environment.site is not None or name not in secrets]  # at home are none
+    made = [{"name": name, **VOLUMES[name][1]} for name in there]
+    mounts: list[Manifest] = [
+        {"name": name, "mountPath": VOLUMES[name][0], **({"readOnly": True} if name in secrets else {})}
+        for name in there
+    ]
     return made, mounts
 
 

@@ -11,10 +11,13 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from api.admission import AT_ONCE
 from deployments import model_class
+from deployments.app import SENT_DIRECTLY
 from deployments.scaling import measured
-from loadtests.scaling.simulation import Call, Flow, Outcome, Site, replicas_for, simulate
+from loadtests.scaling.simulation import Call, Flow, Hop, Outcome, Site, simulate
 from modiste.settings import settings
 
 FULL = 0.6
@@ -62,19 +65,32 @@ def recorded_flows(gpu: Gpu | None = None) -> dict[str, Flow]:
     """Flows as they were recorded; models that have a time on the GPU take that, an input after the other."""
 
     def call(of: Mapping[str, Any]) -> Call:
-        after, own = tuple(of["after"]), of["own_s"]
-        if gpu and of["model"] in gpu.seconds:
-            seconds = gpu.seconds[of["model"]] * of["inputs"]
-            return Call(model=of["model"], seconds=seconds, inputs=of["inputs"], own_s=own, after=after)
+        on_gpu = gpu.seconds.get(of["model"]) if gpu else None
+        seconds, p95_s = (of["seconds"], of["p95_s"]) if on_gpu is None else (on_gpu * of["inputs"], 0.0)
         return Call(
-            model=of["model"], seconds=of["seconds"], p95_s=of["p95_s"], inputs=of["inputs"], own_s=own, after=after
-        )
+            model=of["model"], seconds=seconds, p95_s=p95_s, inputs=of["inputs"], own_s=of["own_s"],
+            hop=hop(*of["bytes"]), after=tuple(of["after"]),
+        )  # fmt: skip
 
     http = measured()["serving"]["http_cpu_s"]
     return {
-        name: Flow(calls=tuple(call(each) for each in of["calls"]), edge_s=of["edge_s"] + http, finish_s=of["finish_s"])
+        name: Flow(
+            calls=tuple(call(each) for each in of["calls"]), hop=hop(*of["bytes"], way="reference"),
+            edge_s=of["edge_s"] + http, finish_s=of["finish_s"],
+        )
         for name, of in measured()["flows"].items()
-    }
+    }  # fmt: skip
+
+
+def hop(given: int, answered: int, *, way: str | None = None) -> Hop:
+    """Of a call that carries so many bytes there and back, between those that were measured; no more than the largest.
+
+    way: "direct" or "reference"; unset: the one that flows call models by
+    """
+    rows = measured()["serving"]["hops"][way or ("direct" if given <= SENT_DIRECTLY else "reference")]
+    sizes, seconds, cpu_s = zip(*rows, strict=True)
+    carried = given + answered
+    return Hop(float(np.interp(carried, sizes, seconds)), float(np.interp(carried, sizes, cpu_s)))
 
 
 def site(replicas: Mapping[str, int], *, machines: int = 1, cores: float | None = None, **more: Any) -> Site:
@@ -85,7 +101,7 @@ def site(replicas: Mapping[str, int], *, machines: int = 1, cores: float | None 
     idle = serving["idle_cores"] / machine["cores"]
     return Site(
         cores=count, crowded=serving["crowded"] / (1 - idle), replicas=replicas,
-        hop_s=serving["hop_s"], hop_cpu_s=serving["hop_cpu_s"], limit=AT_ONCE, **more,
+        limit=AT_ONCE, **more,
     )  # fmt: skip
 
 
@@ -176,6 +192,15 @@ def _asked(
     return Answer(units=units, replicas=held.replicas, outcome=found, p95_s=by_flow, enough=enough)
 
 
+def replicas_for(flows: Mapping[str, Flow], rates: Mapping[str, float], full: float) -> dict[str, int]:
+    """As many replicas of each model that none works more than `full` of its time."""
+    work: dict[str, float] = {}
+    for name, rate in rates.items():
+        for call in flows[name].calls:
+            work[call.model] = work.get(call.model, 0.0) + rate * call.seconds
+    return {model: max(1, ceil(erlangs / full)) for model, erlangs in work.items()}
+
+
 def loops_for(flows: Mapping[str, Flow], rates: Mapping[str, float]) -> dict[str, int]:
     """Replicas of the flows themselves, for what they compute on their own."""
     own = {name: sum(call.own_s for call in flows[name].calls) + flows[name].finish_s for name in rates}
@@ -184,8 +209,8 @@ def loops_for(flows: Mapping[str, Flow], rates: Mapping[str, float]) -> dict[str
 
 def cpu_seconds_of(flow: Flow) -> float:
     """Of all processes, for one request where every model computes on the CPU."""
-    hops = float(measured()["serving"]["hop_cpu_s"]) * len(flow.calls)
-    return float(flow.edge_s) + flow.finish_s + hops + sum(call.own_s + call.seconds for call in flow.calls)
+    calls = sum(call.own_s + call.seconds + call.hop.cpu_s for call in flow.calls)
+    return float(flow.edge_s) + flow.hop.cpu_s + flow.finish_s + calls
 
 
 def rates_of(mix: str, rate: float) -> dict[str, float]:

@@ -12,6 +12,7 @@ from time import perf_counter, process_time, sleep
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 
 from demo.server import running_server
@@ -21,9 +22,9 @@ from loadtests.hops import Echo
 from modiste.telemetry import Context
 
 Row = dict[str, Any]
-BYTES = 200_000
-"""That a hop carries: the crop of a face; most calls of most flows."""
-HOPS = 200
+HOPS_OF = {"direct": (1_000, 300_000, 1_000_000), "reference": (1_000, 600_000, 1_500_000, 6_000_000)}
+"""Bytes that are carried there, and the same back, by the way of calling (docs/adr/0022): from a token to a photo."""
+HOPS = 100
 IDLE_S = 10.0
 MB = 2**20
 
@@ -34,19 +35,20 @@ class Caller:
     def __init__(self, callee: Any) -> None:
         self._callee = callee
 
-    async def __call__(self, inputs: Sequence[Any]) -> list[float]:
+    async def __call__(self, way: str, size: int, hops: int) -> list[float]:
+        call, x = self._callee.options(_by_reference=way == "reference"), np.zeros(size, np.uint8)
         times = []
-        for x in inputs:
+        for _ in range(hops):
             await asyncio.sleep(0.02)
             started = perf_counter()
-            await self._callee.remote(x)
+            await call.remote(x)
             times.append(perf_counter() - started)
         return times
 
 
 def measure(inputs: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Row], Row]:
-    """By model: cold_start_s, memory_mb. Then hop_s, hop_cpu_s: of one call between two processes, and the CPU
-    seconds that all processes together spend on it.
+    """By model: cold_start_s, memory_mb. Then hops: by way of calling rows of bytes there and back together, seconds of
+    one call between two processes, and CPU seconds that all processes together spend on it.
 
     inputs: of each model's first call; empty: it is only woken
     """
@@ -105,14 +107,19 @@ def measure_ingress() -> Row:
 def _hops(serve: Any) -> Row:
     deployment = serve.deployment(ray_actor_options={"num_cpus": 0.05})
     handle = serve.run(deployment(Caller).bind(deployment(Echo).bind()), name="hops", route_prefix=None)
-    given = [os.urandom(BYTES)] * HOPS
-    handle.remote(given[:20]).result()
+    for way in HOPS_OF:
+        handle.remote(way, 1_000, 20).result()
     idle = _idle_cores(os.getpid())
-    busy, started = cpu_seconds(os.getpid()), perf_counter()
-    times = handle.remote(given).result()
-    spent = cpu_seconds(os.getpid()) - busy - idle * (perf_counter() - started)
+    rows: dict[str, list[list[float]]] = {}
+    for way, sizes in HOPS_OF.items():
+        for size in sizes:
+            busy, started = cpu_seconds(os.getpid()), perf_counter()
+            times = handle.remote(way, size, HOPS).result()
+            spent = cpu_seconds(os.getpid()) - busy - idle * (perf_counter() - started)
+            row = [2 * size, round(statistics.median(times), 5), round(max(0.0, spent) / HOPS, 5)]
+            rows.setdefault(way, []).append(row)
     serve.delete("hops")
-    return {"hop_s": round(statistics.median(times), 5), "hop_cpu_s": round(max(0.0, spent) / HOPS, 5)}
+    return {"hops": rows}
 
 
 def _idle_cores(root: int) -> float:

@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 
 from deployments import EDITIONS, model_for, models_in_use, open_model
-from deployments.base import Model
+from deployments.base import Model, array_bytes
 from deployments.golden import golden_inputs
 from graphs.base import VideoFile
 from graphs.local import LocalRunner
@@ -88,12 +88,13 @@ def measure(machine: Row, seconds: float) -> Row:
     timed: dict[str, list[tuple[Sequence[Any], Clocked]]] = defaultdict(list)
     with sample_catalogue(), LocalRunner() as runner, tempfile.TemporaryDirectory() as scratch:
         for flow, case in cases().items():
-            structure = structure_of(flow, _request(flow, case, Path(scratch)), runner)
+            request = _request(flow, case, Path(scratch))
+            structure = structure_of(flow, request, runner)
             calls = structure.calls[:CALLS]
             times = [_timed(runner, call.role, call.inputs, seconds) for call in calls]
             for call, time in zip(calls, times, strict=True):
                 timed[call.model].append((call.inputs, time))
-            flows[flow] = _flow(flow, structure, times)
+            flows[flow] = _flow(flow, request, structure, times)
         for flow, case in besides().items():
             for call in calls_of(flow, _request(flow, case, Path(scratch)), runner):
                 if call.model not in timed:
@@ -167,9 +168,10 @@ def _p95(times: Sequence[float]) -> float:
     return round(sorted(times)[min(len(times) - 1, int(0.95 * len(times)))], 5)
 
 
-def _flow(flow: str, structure: Structure, times: Sequence[Clocked]) -> Row:
+def _flow(flow: str, request: object, structure: Structure, times: Sequence[Clocked]) -> Row:
     """roles: all that it may call; seconds: of the whole in one process; edge_s: to decode what is uploaded and to
-    encode what is given back; own_s: CPU seconds of the flow before a call; after: calls that one waits for"""
+    encode what is given back; bytes: of arrays there and back; own_s: CPU seconds of the flow before a call; after:
+    calls that one waits for"""
     calls = [
         {
             "model": call.model,
@@ -178,6 +180,7 @@ def _flow(flow: str, structure: Structure, times: Sequence[Clocked]) -> Row:
             "seconds": round(statistics.median(time.wall), 5),
             "p95_s": _p95(time.wall),
             "cpu_s": round(statistics.median(time.processor), 5),
+            "bytes": [array_bytes(call.inputs), array_bytes(call.answer)],
             "own_s": round(own, 5),
             "after": list(after),
         }
@@ -187,6 +190,7 @@ def _flow(flow: str, structure: Structure, times: Sequence[Clocked]) -> Row:
         "roles": list(signature(flow).graph.roles()),
         "seconds": round(structure.seconds, 4),
         "edge_s": round(_edge(flow, structure.result), 5),
+        "bytes": [array_bytes(request), array_bytes(structure.result)],
         "calls": calls,
         "finish_s": round(structure.finish, 5),
     }

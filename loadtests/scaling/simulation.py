@@ -7,7 +7,7 @@ Arrivals are independent of each other and of the answers (Poisson, open loop).
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, log
+from math import log
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,14 @@ SLICE_S = 0.01
 NORMAL_P95 = 1.645
 
 Steps = Generator[simpy.Event, Any, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """What a call from one process to another takes beside the work, there and back. cpu_s: of all processes"""
+
+    seconds: float = 0.0
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +42,16 @@ class Call:
     p95_s: float = 0.0
     inputs: int = 1
     own_s: float = 0.0
+    hop: Hop = Hop()
     after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """edge_s, finish_s: CPU seconds at the ingress, and of the flow after its last call"""
+    """edge_s, finish_s: CPU seconds at the ingress, and of the flow after its last call; hop: from ingress to flow"""
 
     calls: tuple[Call, ...]
+    hop: Hop = Hop()
     edge_s: float = 0.0
     finish_s: float = 0.0
 
@@ -52,7 +62,6 @@ class Site:
 
     cores:    CPU cores, all machines together; crowded: times as long as alone that work takes with all of them busy
     replicas: of each model and flow; 1 where nothing is said
-    hop_s:    of a call between processes, there and back; hop_cpu_s: of it, CPU seconds
     on:       models that compute on a GPU: which one each of their replicas has
     gpus:     how many; a GPU computes for one replica at a time
     limit:    requests to one flow at once, of which more are refused (api/admission.py)
@@ -63,8 +72,6 @@ class Site:
     cores: float = float("inf")
     crowded: float = 1.0
     replicas: Mapping[str, int] = field(default_factory=dict)
-    hop_s: float = 0.0
-    hop_cpu_s: float = 0.0
     on: Mapping[str, Sequence[int]] = field(default_factory=dict)
     gpus: int = 0
     limit: float = float("inf")
@@ -193,6 +200,7 @@ class _World:
     def request(self, flow: Flow, name: str, answered: Callable[[], None]) -> Steps:
         loop = self._shorter(self.loops[name], lambda of: of.count + len(of.queue))
         yield from self.cores.compute(flow.edge_s)
+        yield from self._hop(flow.hop)
         done = [self.env.event() for _ in flow.calls]
         for i, call in enumerate(flow.calls):
             self.env.process(self._call(call, [done[k] for k in call.after], loop, done[i]))
@@ -203,17 +211,16 @@ class _World:
     def _call(self, call: Call, before: Sequence[simpy.Event], loop: simpy.Resource, done: simpy.Event) -> Steps:
         yield self.env.all_of(before)
         yield from self._own(loop, call.own_s)
-        yield from self._hop()
+        yield from self._hop(call.hop)
         yield self._shorter(self.models[call.model], lambda of: of.ongoing).take(call)
         done.succeed()
 
-    def _hop(self) -> Steps:
+    def _hop(self, hop: Hop) -> Steps:
         """What it computes beyond the time that it takes, other processes compute beside it."""
-        cpu_s, hop_s = self.site.hop_cpu_s, self.site.hop_s
-        if cpu_s > hop_s:
-            self.env.process(self.cores.compute(cpu_s - hop_s))
-        yield from self.cores.compute(min(cpu_s, hop_s))
-        yield self.env.timeout(max(0.0, hop_s - cpu_s))
+        if hop.cpu_s > hop.seconds:
+            self.env.process(self.cores.compute(hop.cpu_s - hop.seconds))
+        yield from self.cores.compute(min(hop.cpu_s, hop.seconds))
+        yield self.env.timeout(max(0.0, hop.seconds - hop.cpu_s))
 
     def _own(self, loop: simpy.Resource, seconds: float) -> Steps:
         """The flow's own work, on its event loop."""
@@ -285,12 +292,3 @@ def _poisson(rng: np.random.Generator, rate: float, seconds: float) -> Iterator[
     at = 0.0
     while (at := at + rng.exponential(1 / rate)) < seconds:
         yield at
-
-
-def replicas_for(flows: Mapping[str, Flow], rates: Mapping[str, float], full: float) -> dict[str, int]:
-    """As many replicas of each model that none works more than `full` of its time."""
-    work: dict[str, float] = {}
-    for name, rate in rates.items():
-        for call in flows[name].calls:
-            work[call.model] = work.get(call.model, 0.0) + rate * call.seconds
-    return {model: max(1, ceil(erlangs / full)) for model, erlangs in work.items()}

@@ -55,6 +55,7 @@ def test_no_number_is_a_miss() -> None:
     assert np.isnan(worst(golden, {"y": np.full(3, np.nan)})["y"])
 
 
+@pytest.mark.long
 @pytest.mark.shared
 @pytest.mark.parametrize("part", ["face", "body"])
 def test_whole_kits_pass(part: str, shared: Path) -> None:

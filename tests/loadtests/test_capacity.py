@@ -13,6 +13,7 @@ from loadtests.scaling.capacity import (
     gpu_from_rows,
     gpu_models,
     gpus_needed,
+    hop,
     machines_needed,
     rates_of,
     recorded_flows,
@@ -40,6 +41,15 @@ def test_flows_are_as_recorded() -> None:
     assert all(k < i for i, call in enumerate(of.calls) for k in call.after)
     swap = next(i for i, call in enumerate(of.calls) if call.model == "mesh_swap")
     assert of.calls[swap].after, "a face is swapped after it was found"
+
+
+def test_large_calls_cost_more_and_each_goes_its_way() -> None:
+    """Up to a megabyte straight to the replica's port; a picture through the object store."""
+    token, crop, photo = hop(1_000, 0), hop(600_000, 0), hop(2_000_000, 2_000_000)
+    assert token.cpu_s < crop.cpu_s < photo.cpu_s
+    assert hop(1_000, 0, way="reference").cpu_s > token.cpu_s
+    calls = {call.model: call for call in recorded_flows()["virtual_model"].calls}
+    assert calls["centerface"].hop.cpu_s > calls["bisenet_v2"].hop.cpu_s > 0
 
 
 def test_more_load_needs_no_fewer_machines_and_all_of_them_are_enough() -> None:

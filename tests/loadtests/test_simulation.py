@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtests.scaling.simulation import Call, Flow, Outcome, Site, replicas_for, simulate
+from loadtests.scaling.capacity import replicas_for
+from loadtests.scaling.simulation import Call, Flow, Hop, Outcome, Site, simulate
 
 ONE = {"flow": Flow(calls=(Call(model="model", seconds=1.0),))}
 SHORT = {"flow": Flow(calls=(Call(model="model", seconds=0.05),))}
@@ -67,19 +68,20 @@ def test_crowded_cores_are_slower() -> None:
 
 
 def test_calls_wait_for_those_before_them_and_for_no_others() -> None:
+    small, large = Hop(0.02, 0.01), Hop(0.2, 0.1)
     calls = (
-        Call(model="a", seconds=1.0),
-        Call(model="b", seconds=2.0),
-        Call(model="c", seconds=0.5, after=(0, 1), own_s=0.25),
+        Call(model="a", seconds=1.0, hop=small),
+        Call(model="b", seconds=2.0, hop=large),
+        Call(model="c", seconds=0.5, hop=small, after=(0, 1), own_s=0.25),
     )
-    flows = {"flow": Flow(calls=calls, edge_s=0.1, finish_s=0.05)}
-    found = simulate(flows, {"flow": 0.001}, Site(hop_s=0.02, hop_cpu_s=0.01), seconds=20_000, seed=6)
-    assert mean_s(found) == pytest.approx(0.1 + 0.02 + 2.0 + 0.25 + 0.02 + 0.5 + 0.05, rel=0.02)
+    flows = {"flow": Flow(calls=calls, hop=large, edge_s=0.1, finish_s=0.05)}
+    found = simulate(flows, {"flow": 0.001}, Site(), seconds=20_000, seed=6)
+    assert mean_s(found) == pytest.approx(0.1 + 0.2 + 0.2 + 2.0 + 0.25 + 0.02 + 0.5 + 0.05, rel=0.01)
 
 
 def test_what_a_hop_computes_beside_itself_delays_nobody_but_takes_cores() -> None:
-    flows = {"flow": Flow(calls=(Call(model="model", seconds=0.0),))}
-    site = Site(cores=1, hop_s=0.01, hop_cpu_s=0.02)
+    flows = {"flow": Flow(calls=(Call(model="model", seconds=0.0, hop=Hop(0.01, 0.02)),))}
+    site = Site(cores=1)
     rare = simulate(flows, {"flow": 0.1}, site, seconds=5_000, seed=11)
     assert rare.quantile(0.5) == pytest.approx(0.01)
     many = simulate(flows, {"flow": 200.0}, site, seconds=20, warm_s=5, seed=11)
