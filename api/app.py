@@ -23,7 +23,6 @@ from ray.serve.schema import LoggingConfig
 
 import deployments.app
 import graphs.replica
-from api.door import Door, without_proxy
 from api.files import FileStore
 from api.gauges import measure
 from api.jobs import Job, JobStore
@@ -174,10 +173,7 @@ class JobsReplica:
 def ingress() -> FastAPI:
     """Runs in the replicas that answer HTTP."""
     start(HTTP)
-    app = http_app(serve_flows(), ServeJobs(handle_of(JOBS)), httpx.AsyncClient(base_url=address()))
-    if without_proxy():
-        app.add_middleware(Door)
-    return app
+    return http_app(serve_flows(), ServeJobs(handle_of(JOBS)), httpx.AsyncClient(base_url=address()))
 
 
 class Ingress:

@@ -1,7 +1,6 @@
-"""Where requests come in: in Serve's proxy, so that a refusal takes a fraction of a millisecond and no replica."""
+"""Where requests come in: in Serve's proxy, so that a refusal takes no replica."""
 
 import asyncio
-import os
 from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import Any
@@ -14,11 +13,8 @@ from api.admission import Admission
 from api.errors import Overloaded, Unauthorized, refuse
 from api.observed import UNKNOWN, Observed, flow_of
 from api.tenants import CurrentTenants, Tenant
-from deployments import metrics
-from modiste import logs, spans
 from modiste.settings import settings
 
-PROXY = "proxy"
 MOMENT_S = 0.1
 """For which, at most, one that is let in makes way for those of the same burst that are not."""
 LINGER_S = 5.0
@@ -57,7 +53,7 @@ class Door:
             await self._app(scope, receive, send)
 
     async def _refusals_first(self) -> None:
-        """Those of a burst that are refused take a twentieth of the time of one that is let in; tell them first."""
+        """Those of a burst that are refused take a fraction of the time of one that is let in; tell them first."""
         end, seen = monotonic() + MOMENT_S, -1
         while seen != self._refused and monotonic() < end:
             seen = self._refused
@@ -87,13 +83,9 @@ async def _answered_early(answer: ASGIApp, scope: Scope, receive: Receive, send:
 
 
 def of_proxy() -> list[Any]:
-    """For Serve's proxies, which call what RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names."""
-    logs.configure(PROXY, "")
-    metrics.export()
-    spans.start(PROXY, str(os.getpid()))
+    """For Serve's proxies, which call what RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names; where HAProxy stands in
+    their place, for the replicas that it reaches."""
+    from deployments.observed import start_proxy
+
+    start_proxy()
     return [Middleware(Door)]
-
-
-def without_proxy() -> bool:
-    """Whether HAProxy stands in place of Serve's proxy, and ingress replicas are where requests come in."""
-    return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"

@@ -4,11 +4,14 @@ import os
 from time import perf_counter
 
 from ray import serve
+from ray.serve.exceptions import RayServeException
 
 from compile.engine import Engine, Tensors
 from deployments import metrics
 from modiste import logs, spans
 from modiste.metrics import ENGINE_SECONDS, record
+
+PROXY = "proxy"
 
 
 def start(deployment: str) -> None:
@@ -17,6 +20,16 @@ def start(deployment: str) -> None:
     logs.configure(deployment, replica)
     metrics.export()
     spans.start(deployment, f"{replica}-{os.getpid()}")
+
+
+def start_proxy() -> None:
+    """The same for Serve's proxies. Replicas that HAProxy reaches call it, too, and keep their names."""
+    try:
+        serve.get_replica_context()
+    except RayServeException:
+        logs.configure(PROXY, "")
+        metrics.export()
+        spans.start(PROXY, str(os.getpid()))
 
 
 class TimedEngine:

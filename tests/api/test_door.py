@@ -117,6 +117,26 @@ async def test_a_refusal_comes_before_the_body_and_the_connection_ends_after_it(
     assert events == ["http.response.start", "True", "part", "part", "part", "False"]
 
 
+async def test_of_a_burst_those_that_are_refused_are_told_first(configure: Callable[..., None]) -> None:
+    configure(concurrency='{"tiny": 1}')
+    order: list[str] = []
+
+    async def app(*_: object) -> None:
+        order.append("let in")
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, object]) -> None:
+        if message["type"] == "http.response.start":
+            order.append("refused")
+
+    door = Door(app)
+    scope = {"type": "http", "method": "POST", "path": "/v1/flows/tiny", "headers": []}
+    await asyncio.gather(*(door(dict(scope), receive, send) for _ in range(4)))  # type: ignore[arg-type]
+    assert order == ["refused", "refused", "refused", "let in"]
+
+
 async def _endless(*_: object) -> None:
     await asyncio.sleep(60)
 

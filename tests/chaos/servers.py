@@ -63,7 +63,7 @@ class Server:
 
     def seen(self, path: Path) -> Path:
         """What the server sees under that path, which may lie on a file system of its own."""
-        return Path(f"/proc/{self.root}/root{path}") if self._wrapped else path
+        return Path("/proc", str(self.root), "root", path.relative_to("/")) if self._wrapped else path
 
     def start(self) -> float:
         """Seconds until users are served."""
